@@ -1,0 +1,41 @@
+"""alchemc: statistical sampling of order and disorder in crystals.
+
+The public names are loaded when they are first used, so that importing the package is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AlchemcError": "alchemc.errors",
+    "AlchemicalMACE": "alchemc.potentials",
+    "Canonical": "alchemc.ensembles",
+    "GibbsWithGradients": "alchemc.sampler",
+    "Lattice": "alchemc.lattice",
+    "Mixture": "alchemc.sampler",
+    "RandomSwap": "alchemc.sampler",
+    "Run": "alchemc.records",
+    "Sublattice": "alchemc.lattice",
+    "open_run": "alchemc.campaign",
+    "sample": "alchemc.sampler",
+    "warm_up": "alchemc.sampler",
+}
+_SUBPACKAGES = ("analysis", "builders", "campaign", "ensembles", "potentials", "sampler")
+
+__all__ = ["__version__", *_HOME, *_SUBPACKAGES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"alchemc.{name}")
+    raise AttributeError(f"module 'alchemc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Lattices: which sites of a crystal may hold which species."""
