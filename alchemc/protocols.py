@@ -66,8 +66,10 @@ class Ensemble(Protocol):
 class State(NamedTuple):
     """What the next step of a kernel needs; every field leads with the replicas.
 
-    ``gradient`` is ``∂E/∂λ`` at ``occupations``, or an array of shape [n_replicas, 0, 0] for
-    kernels that do not use it.
+    ``occupations`` int8 [n_replicas, n_sites]; ``energy`` float64 [n_replicas], eV; ``gradient``
+    float64 [n_replicas, n_sites, n_species_max], ∂E/∂λ at ``occupations`` in eV, NaN in replicas
+    where it is not known (kernels without gradients never fill it). Temperature does not enter, so
+    a state stays valid when the ensemble changes.
     """
 
     occupations: np.ndarray
@@ -78,37 +80,64 @@ class State(NamedTuple):
 class Info(NamedTuple):
     """Diagnostics of one step; every field leads with the replicas.
 
-    ``sites`` and ``species`` [n_replicas, m] are the proposed change, padded with −1;
-    ``energy_calls`` and ``gradient_calls`` count evaluations of the energy model.
+    ``accepted`` bool and ``acceptance_probability`` float64 [n_replicas]; ``sites`` int64 and
+    ``species`` int8 [n_replicas, m], the proposed change, padded with −1 (all −1: no move was
+    possible); ``log_density_change`` and ``estimated_change`` float64 [n_replicas], exact and as
+    the proposal estimated it, NaN where there is none; ``energy_calls`` and ``gradient_calls``
+    int64 [n_replicas], evaluations of the energy model without and with the gradient.
     """
 
     accepted: np.ndarray
     acceptance_probability: np.ndarray
     sites: np.ndarray
     species: np.ndarray
+    log_density_change: np.ndarray
+    estimated_change: np.ndarray
     energy_calls: np.ndarray
     gradient_calls: np.ndarray
 
 
 @runtime_checkable
 class Kernel(Protocol):
-    """A Markov kernel that leaves an ensemble invariant. Kernels are immutable."""
+    """A Markov kernel that leaves an ensemble invariant. Kernels are immutable.
 
-    hamiltonian: Hamiltonian
-    ensemble: Ensemble
+    A kernel draws for replica r from ``rngs[r]`` alone, and how often depends on that replica's own
+    history alone, so that a chain does not depend on which others run beside it.
+    ``tuned(infos) -> Kernel`` is optional, found by ``hasattr`` and called in warm-up only.
+    """
+
+    @property
+    def hamiltonian(self) -> Hamiltonian:
+        """The energy model."""
+        ...
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The target density."""
+        ...
 
     def init(self, occupations: np.ndarray, rngs: Generators) -> State:
         """State of chains that start at ``occupations`` [n_replicas, n_sites]."""
         ...
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
-        """Advance every replica by one step."""
+        """Advance every replica by one step; ``state`` is left as it was."""
+        ...
+
+    def rebind(
+        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
+    ) -> Kernel:
+        """The same kernel, tuned parameters kept, for another energy model or target."""
         ...
 
     def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[Kernel, State]:
         """The kernel bound to ``hamiltonian`` and its state, after the positions moved."""
         ...
 
-    def to_arrays(self) -> Mapping[str, Any]:
-        """Tuned parameters as plain arrays and numbers."""
+    def to_arrays(self) -> dict[str, Any]:
+        """Tuned parameters as plain arrays and numbers (JSON-able where they are numbers)."""
+        ...
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Kernel:
+        """The kernel with the tuned parameters that ``to_arrays`` gave."""
         ...
