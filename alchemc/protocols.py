@@ -127,11 +127,11 @@ class Kernel(Protocol):
     def rebind(
         self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
     ) -> Kernel:
-        """The same kernel, tuned parameters kept, for another energy model or target."""
+        """Return the kernel, tuned parameters kept, for another energy model or target."""
         ...
 
     def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[Kernel, State]:
-        """The kernel bound to ``hamiltonian`` and its state, after the positions moved."""
+        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
         ...
 
     def to_arrays(self) -> dict[str, Any]:
@@ -139,5 +139,5 @@ class Kernel(Protocol):
         ...
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> Kernel:
-        """The kernel with the tuned parameters that ``to_arrays`` gave."""
+        """Return the kernel with the tuned parameters that ``to_arrays`` gave."""
         ...
