@@ -349,9 +349,7 @@ def sample_groups(n_groups: int, seed: int, first_group: int = 0) -> list[Config
     return configurations
 
 
-def swap_set(
-    base: Atoms, sites: np.ndarray, n_swaps: int, rattle: float, seed: int
-) -> list[Atoms]:
+def swap_set(base: Atoms, sites: np.ndarray, n_swaps: int, rattle: float, seed: int) -> list[Atoms]:
     """Return ``2 n_swaps`` structures: random orderings, each followed by one unlike swap.
 
     Half of the pairs stay on the positions of ``base``, half share one displacement of standard
@@ -405,7 +403,10 @@ def development_cases(which: str) -> list[tuple[str, str, list[Atoms]]]:
     spec = held_out()
     cases: list[tuple[str, str, list[Atoms]]] = []
     if which == "development":
-        compounds, units = spec["development"]["perovskites"], spec["development"]["perovskite_formula_units"]
+        compounds, units = (
+            spec["development"]["perovskites"],
+            spec["development"]["perovskite_formula_units"],
+        )
         seeds = {n: spec["development"]["seed"] for n in units}
     else:
         compounds, units = spec["perovskites"], spec["perovskite_formula_units"]
@@ -426,7 +427,9 @@ def development_cases(which: str) -> list[tuple[str, str, list[Atoms]]]:
             shapes = compact_shapes(np.array([(0, 1, 1), (1, 0, 1), (1, 1, 0)]) / 2, n, "fcc")
             for fraction in spec["rocksalt"]["MgO-CaO"]["fractions"]:
                 n_ca = round(n * fraction)
-                base = rocksalt_cell(["Ca"] * n_ca + ["Mg"] * (n - n_ca), shapes[seed % len(shapes)])
+                base = rocksalt_cell(
+                    ["Ca"] * n_ca + ["Mg"] * (n - n_ca), shapes[seed % len(shapes)]
+                )
                 sites = np.flatnonzero(base.numbers != 8)
                 cases.append((f"MgO-CaO-{2 * n}-{fraction}", "rocksalt", swap_set(
                     base, sites, spec["swaps_per_cell"], spec["rattle"], seed)))  # fmt: skip
