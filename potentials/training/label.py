@@ -108,7 +108,7 @@ def _worker(task: dict[str, Any]) -> None:
     run_langevin(
         teacher, [c.atoms for c in starts], rng.uniform(600, 2000, size=len(starts)), rng,
         steps=task["dynamics_steps"],
-        record=_keep(frames, starts, "dynamics", lambda step, i: (step + i) % 30 == 29),
+        record=_keep(frames, starts, "dynamics", lambda step, i: (step + i) % 20 == 19),
         deadline=begin + limit,
     )  # fmt: skip
     if frames:
@@ -190,7 +190,7 @@ def equilibrium_parameter(label: Any, classes: list[Any]) -> tuple[float, list[A
     return float(best * start.cell.array[0, 0] / 2), moved
 
 
-def label_all(  # noqa: PLR0913
+def label_all(
     out: Path,
     *,
     workers: int = 1,

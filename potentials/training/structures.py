@@ -407,7 +407,7 @@ def development_cases(which: str) -> list[tuple[str, str, list[Atoms]]]:
             spec["development"]["perovskites"],
             spec["development"]["perovskite_formula_units"],
         )
-        seeds = {n: spec["development"]["seed"] for n in units}
+        seeds = dict.fromkeys(units, spec["development"]["seed"])
     else:
         compounds, units = spec["perovskites"], spec["perovskite_formula_units"]
         seeds = {14: spec["seeds"]["70-atom"], 18: spec["seeds"]["90-atom"]}
