@@ -1,1 +1,28 @@
-"""alchemc.sampler."""
+"""How it is sampled: kernels, warm-up and chains."""
+
+from .chains import WarmUpReport, draw_block, sample, warm_up
+from .gibbs import GibbsWithGradients
+from .mixture import Mixture
+from .random_swap import RandomSwap
+from .streams import generator_state, restore_generator, spawn_generators
+
+__all__ = [
+    "KERNELS",
+    "GibbsWithGradients",
+    "Mixture",
+    "RandomSwap",
+    "WarmUpReport",
+    "draw_block",
+    "generator_state",
+    "restore_generator",
+    "sample",
+    "spawn_generators",
+    "warm_up",
+]
+
+KERNELS = {
+    "random-swap": RandomSwap,
+    "gibbs-with-gradients": GibbsWithGradients,
+    "mixture": Mixture,
+}
+"""Kernels by the name that ``[sampler] kind`` gives them."""

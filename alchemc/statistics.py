@@ -1,0 +1,258 @@
+"""Error bars of correlated samples: autocorrelation, effective sample size, convergence.
+
+Every function takes one scalar series per chain, [n_draws, n_chains] or [n_draws].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import InputError
+
+__all__ = [
+    "MIN_ESS",
+    "RHAT_LIMIT",
+    "Summary",
+    "autocorrelation_time",
+    "effective_sample_size",
+    "equilibration",
+    "rhat",
+    "standard_error",
+    "summary",
+]
+
+RHAT_LIMIT = 1.01
+"""Chains whose rank-normalised R-hat is above this have not converged (Vehtari et al. 2021)."""
+
+MIN_ESS = 100
+"""Fewer effective samples than this are too few for an error bar to be trusted."""
+
+_MIN_DRAWS = 4
+
+
+class Summary(NamedTuple):
+    """Mean of a sampled quantity, how well it is known, and whether its chains converged.
+
+    ``error`` is one standard error; ``ess`` and ``rhat`` are NaN where they cannot be estimated,
+    and ``converged`` is then false.
+    """
+
+    mean: float
+    error: float
+    ess: float
+    rhat: float
+    converged: bool
+
+
+def autocorrelation_time(x: np.ndarray) -> float:
+    r"""Integrated autocorrelation time in draws.
+
+    .. math:: τ = 1 + 2 \sum_{t ≥ 1} ρ(t)
+
+    cut by Geyer's initial monotone sequence: the sums ρ(2m) + ρ(2m + 1) of a reversible chain are
+    positive and fall, so the series ends where they do not (Geyer 1992, doi:10.1214/ss/1177011137).
+    ρ is measured about the mean of all chains together, so chains that sit in different places
+    count as strongly correlated.
+
+    Parameters
+    ----------
+    x
+        [n_draws, n_chains] or [n_draws].
+
+    Returns
+    -------
+    τ, at least 1; NaN for fewer than four draws; infinite for a series that never changes, which
+    tells nothing about how it would.
+
+    Raises
+    ------
+    InputError
+        If the shape is wrong or a value is not finite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> x = np.zeros((20_000, 2))
+    >>> for t in range(1, len(x)):  # AR(1) with coefficient 0.8: τ = 1.8/0.2 = 9
+    ...     x[t] = 0.8 * x[t - 1] + rng.normal(size=2)
+    >>> 7.5 < autocorrelation_time(x) < 10.5
+    True
+    """
+    x = _series(x)
+    n_draws = len(x)
+    if n_draws < _MIN_DRAWS:
+        return float("nan")
+    if _constant(x):
+        return float("inf")
+    covariance = _autocovariance(x - x.mean())
+    rho = covariance / covariance[0]
+    pairs = rho[: 2 * (n_draws // 2)].reshape(-1, 2).sum(axis=1)
+    negative = np.flatnonzero(pairs <= 0)
+    pairs = pairs[: negative[0]] if len(negative) else pairs
+    return float(max(1.0, 2.0 * np.minimum.accumulate(pairs).sum() - 1.0))
+
+
+def effective_sample_size(x: np.ndarray) -> float:
+    """Independent samples that would give the same error of the mean, over all chains.
+
+    The smaller of n/τ (``autocorrelation_time``) and ArviZ's estimate for the mean, and never
+    above the number of draws n.
+
+    Parameters
+    ----------
+    x
+        [n_draws, n_chains] or [n_draws].
+
+    Returns
+    -------
+    NaN for fewer than four draws, 0 for a series that never changes.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(1).normal(size=(1000, 4))
+    >>> 3000 < effective_sample_size(x) <= 4000
+    True
+    """
+    x = _series(x)
+    if len(x) < _MIN_DRAWS:
+        return float("nan")
+    if _constant(x):
+        return 0.0
+    import arviz  # noqa: PLC0415  (slow to import)
+
+    own = x.size / autocorrelation_time(x)
+    theirs = float(arviz.ess(np.ascontiguousarray(x.T), method="mean"))
+    return float(min(x.size, own, theirs if np.isfinite(theirs) else own))
+
+
+def rhat(x: np.ndarray) -> float:
+    """Rank-normalised split R-hat: 1 where all chains sample the same distribution.
+
+    ArviZ's, the larger of the bulk and the folded one (Vehtari et al. 2021,
+    doi:10.1214/20-BA1221). A single chain is split in two.
+
+    Parameters
+    ----------
+    x
+        [n_draws, n_chains] or [n_draws].
+
+    Returns
+    -------
+    NaN for fewer than four draws per (half) chain or a series that never changes.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(1).normal(size=(1000, 4))
+    >>> rhat(x) < 1.01, rhat(x + np.arange(4)) > 1.5
+    (True, True)
+    """
+    x = _series(x)
+    if x.shape[1] == 1:
+        half = len(x) // 2
+        x = np.concatenate([x[:half], x[len(x) - half :]], axis=1)
+    if len(x) < _MIN_DRAWS or _constant(x):
+        return float("nan")
+    import arviz  # noqa: PLC0415  (slow to import)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(arviz.rhat(np.ascontiguousarray(x.T), method="rank"))
+
+
+def standard_error(x: np.ndarray) -> float:
+    """Return the standard error of the mean of all draws, from the series' own autocorrelation.
+
+    √(variance/ESS). NaN for fewer than four draws or a series that never changes: its error is
+    unknown, not zero.
+
+    Parameters
+    ----------
+    x
+        [n_draws, n_chains] or [n_draws].
+    """
+    x = _series(x)
+    ess = effective_sample_size(x)
+    return float(np.sqrt(x.var(ddof=1) / ess)) if ess > 0 else float("nan")
+
+
+def equilibration(x: np.ndarray) -> int:
+    """Draw from which on every chain looks equilibrated.
+
+    The latest over the chains of pymbar's choice, which keeps as many uncorrelated samples as
+    possible (Chodera 2016, doi:10.1021/acs.jctc.5b00784). It is a heuristic: a chain caught in one
+    place looks equilibrated.
+
+    Parameters
+    ----------
+    x
+        [n_draws, n_chains] or [n_draws].
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(1).normal(size=(400, 2))
+    >>> x[:100] += np.linspace(20, 0, 100)[:, None]
+    >>> 60 < equilibration(x) < 120
+    True
+    """
+    x = _series(x)
+    if len(x) < _MIN_DRAWS:
+        return 0
+    from pymbar.timeseries import detect_equilibration  # noqa: PLC0415  (slow to import)
+
+    skip = max(1, len(x) // 100)
+    return max(int(detect_equilibration(chain, nskip=skip)[0]) for chain in x.T)
+
+
+def summary(x: np.ndarray) -> Summary:
+    """Mean, standard error, ESS and R-hat of a series, with a verdict.
+
+    Converged means R-hat below 1.01 and at least 100 effective samples. A series that never changes
+    is not called converged: it holds no evidence.
+
+    Parameters
+    ----------
+    x
+        [n_draws, n_chains] or [n_draws].
+
+    Examples
+    --------
+    >>> result = summary(np.random.default_rng(1).normal(5.0, 1.0, size=(1000, 4)))
+    >>> result.converged, abs(result.mean - 5.0) < 4 * result.error
+    (True, True)
+    """
+    x = _series(x)
+    ess, r = effective_sample_size(x), rhat(x)
+    return Summary(
+        mean=float(x.mean()) if x.size else float("nan"),
+        error=standard_error(x),
+        ess=ess,
+        rhat=r,
+        converged=bool(r < RHAT_LIMIT and ess >= MIN_ESS),
+    )
+
+
+def _series(x: np.ndarray) -> np.ndarray:
+    series = np.asarray(x, dtype=np.float64)
+    series = series[:, None] if series.ndim == 1 else series
+    if series.ndim != 2:
+        raise InputError(
+            f"series of shape {np.shape(x)}: expected [n_draws, n_chains], one scalar per draw"
+        )
+    if not np.isfinite(series).all():
+        value = series[~np.isfinite(series)][0]
+        raise InputError(f"series holds {value}: give finite values (drop missing draws first)")
+    return series
+
+
+def _constant(x: np.ndarray) -> bool:
+    """Whether the series varies by no more than rounding."""
+    return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())
+
+
+def _autocovariance(centred: np.ndarray) -> np.ndarray:
+    """Autocovariance at every lag, averaged over chains, [n_draws], by FFT."""
+    n_draws = len(centred)
+    transform = np.fft.rfft(centred, n=2 * n_draws, axis=0)
+    products = np.fft.irfft(np.abs(transform) ** 2, axis=0)[:n_draws]
+    return np.asarray(products.mean(axis=1) / n_draws)

@@ -1,0 +1,136 @@
+"""What the Metropolis–Hastings kernels share: checked starts, evaluation and acceptance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..ensembles import Canonical
+from ..errors import InputError, ModelError
+from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ._swaps import Swap
+
+__all__ = ["Evaluation", "check_start", "draw_uniforms", "evaluate", "evaluate_where", "settle"]
+
+Evaluation = tuple[np.ndarray, np.ndarray]
+"""Energies [n_replicas] and gradients [n_replicas, n_sites, n_species_max]; NaN where unknown."""
+
+
+def check_start(
+    hamiltonian: Hamiltonian, ensemble: Ensemble, occupations: np.ndarray, rngs: Generators
+) -> np.ndarray:
+    """Return a valid copy of the starting occupations, int8 [n_replicas, n_sites].
+
+    Raises
+    ------
+    InputError
+        If the shape or a species is wrong, if there are not as many generators as replicas, or if
+        a canonical chain has nothing to exchange.
+    """
+    if ensemble.lattice != hamiltonian.lattice:
+        raise InputError(
+            "the ensemble's lattice differs from the energy model's: build both from one Lattice"
+        )
+    if np.ndim(occupations) != 2:
+        raise InputError(
+            f"occupations have shape {np.shape(occupations)}: expected [n_replicas, n_sites] "
+            "(add an axis for a single replica)"
+        )
+    checked = np.array(hamiltonian.lattice.check(occupations), dtype=np.int8)
+    if len(rngs) != len(checked):
+        raise InputError(
+            f"{len(rngs)} generators for {len(checked)} replicas: give one per replica "
+            "(spawn_generators)"
+        )
+    if isinstance(ensemble, Canonical):
+        species_present = (hamiltonian.lattice.counts(checked) > 0).sum(axis=-1)
+        stuck = np.flatnonzero((species_present <= 1).all(axis=-1))
+        if len(stuck):
+            raise InputError(
+                f"replica {stuck[0]} holds one species per sublattice, so there is nothing to "
+                "exchange: start from a mixed composition"
+            )
+    return checked
+
+
+def draw_uniforms(rngs: Generators, n: int) -> np.ndarray:
+    """``n`` uniform numbers in [0, 1) of each replica's own generator, [n_replicas, n]."""
+    return np.array([rng.random(n) for rng in rngs]).reshape(len(rngs), n)
+
+
+def evaluate(hamiltonian: Hamiltonian, occupations: np.ndarray, gradient: bool) -> Evaluation:
+    """Energies and, on request, gradients; ModelError where an energy is not finite."""
+    shape = (*occupations.shape, hamiltonian.lattice.n_species_max)
+    if gradient:
+        energy, slopes = hamiltonian.energy_and_gradient(occupations)
+        slopes = np.asarray(slopes, dtype=np.float64)
+    else:
+        energy, slopes = hamiltonian.energy(occupations), np.full(shape, np.nan)
+    energy = np.asarray(energy, dtype=np.float64)
+    known = np.isfinite(energy)
+    if gradient:
+        known &= np.isfinite(slopes).all(axis=(1, 2))
+    if not known.all():
+        raise ModelError(
+            f"the energy model gave {energy[~known][0]} eV or a gradient that is not finite: "
+            "check the positions (overlapping atoms?) and the model"
+        )
+    return energy, slopes
+
+
+def evaluate_where(
+    mask: np.ndarray,
+    hamiltonian: Hamiltonian,
+    occupations: np.ndarray,
+    gradient: bool,
+    otherwise: Evaluation,
+) -> Evaluation:
+    """Evaluate the replicas in ``mask`` alone; the rest keep the numbers in ``otherwise``."""
+    if mask.all():
+        return evaluate(hamiltonian, occupations, gradient)
+    energy, slopes = otherwise[0].copy(), otherwise[1].copy()
+    if mask.any():
+        energy[mask], slopes[mask] = evaluate(hamiltonian, occupations[mask], gradient)
+    return energy, slopes
+
+
+def settle(
+    state: State,
+    proposed: State,
+    swap: Swap,
+    *,
+    log_density: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    log_hastings: np.ndarray,
+    uniforms: np.ndarray,
+) -> tuple[State, Info]:
+    """Accept or refuse each replica's proposal.
+
+    α = min(1, exp(f(y) − f(x)) q(x|y)/q(y|x)), with f = ``log_density``(energy, occupations) and
+    the logarithm of the ratio of proposal probabilities in ``log_hastings``. The estimate and the
+    numbers of calls in the Info are left for the kernel to fill in.
+    """
+    movable = swap.sites[:, 0] >= 0
+    change = log_density(proposed.energy, proposed.occupations) - log_density(
+        state.energy, state.occupations
+    )
+    probability = np.where(movable, np.exp(np.minimum(0.0, change + log_hastings)), 0.0)
+    accepted = movable & (uniforms < probability)
+    rows = accepted[:, None]
+    settled = State(
+        np.where(rows, proposed.occupations, state.occupations),
+        np.where(accepted, proposed.energy, state.energy),
+        np.where(rows[:, :, None], proposed.gradient, state.gradient),
+    )
+    none = np.zeros(len(movable), dtype=np.int64)
+    info = Info(
+        accepted=accepted,
+        acceptance_probability=probability,
+        sites=swap.sites,
+        species=swap.species,
+        log_density_change=np.where(movable, change, np.nan),
+        estimated_change=np.full(len(movable), np.nan),
+        energy_calls=none,
+        gradient_calls=none,
+    )
+    return settled, info

@@ -1,0 +1,228 @@
+"""Weighted choice of one swap of unlike species within a sublattice, vectorised over replicas.
+
+A swap {i, j} of a site i that holds a with a site j of the same sublattice that holds b ≠ a is
+chosen with probability w_ij/Z, Z = Σ w over the unordered unlike pairs of all sublattices. The
+weights are functions of d_ij = h[i, b] + h[j, a], the first-order change of the log density, with
+the flip field h[i, k] = f[i, k] − f[i, σ_i].
+
+Every reduction runs along the last, contiguous axis, so that a replica's numbers are the same
+whichever others are beside it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+from ..lattice import Lattice
+
+__all__ = [
+    "FactorisedSwaps",
+    "PairwiseSwaps",
+    "Swap",
+    "apply_swap",
+    "flip_field",
+    "swap_estimate",
+]
+
+_BLOCK_ELEMENTS = 1 << 20
+
+
+class Swap(NamedTuple):
+    """One proposed swap per replica; −1 where a replica has no unlike pair.
+
+    ``sites`` int64 and ``species`` int8 [n_replicas, 2], ``species`` what the sites are to hold;
+    ``log_probability`` float64 [n_replicas], of proposing this swap.
+    """
+
+    sites: np.ndarray
+    species: np.ndarray
+    log_probability: np.ndarray
+
+
+def flip_field(gradient: np.ndarray, occupations: np.ndarray) -> np.ndarray:
+    """Flip field h[i, k] = f[i, k] − f[i, σ_i] of a gradient f [n_replicas, n_sites, n_species]."""
+    own = np.take_along_axis(gradient, occupations[:, :, None].astype(np.int64), axis=2)
+    return gradient - own
+
+
+def swap_estimate(field: np.ndarray, sites: np.ndarray, species: np.ndarray) -> np.ndarray:
+    """First-order change d_ij = h[i, b] + h[j, a] of the given swaps, [n_replicas]."""
+    rows = np.arange(len(field))
+    first = field[rows, sites[:, 0], species[:, 0]]
+    return np.asarray(first + field[rows, sites[:, 1], species[:, 1]])
+
+
+def apply_swap(occupations: np.ndarray, swap: Swap) -> np.ndarray:
+    """Occupations after the swaps; replicas without one are copied."""
+    proposed = occupations.copy()
+    rows = np.flatnonzero(swap.sites[:, 0] >= 0)
+    proposed[rows[:, None], swap.sites[rows]] = swap.species[rows]
+    return proposed
+
+
+class FactorisedSwaps:
+    """Weights w_ij = exp(d_ij/2) = u_i(b) u_j(a), u_i(k) = exp(h[i, k]/2): Zanella's √ balancing.
+
+    They factorise for each pair of species: Z = Σ_{sublattices, a<b} U_ab U_ba with
+    U_ab = Σ_{i: σ_i = a} u_i(b), at a cost of O(n_sites · n_species). With h = 0 the choice is
+    uniform over all unlike pairs.
+    """
+
+    def __init__(self, lattice: Lattice) -> None:
+        sublattice = np.asarray(lattice.sublattice_of_site)
+        n_species = [len(s.species) for s in lattice.sublattices.values()]
+        self._site_sublattice = sublattice
+        self._members = [np.flatnonzero(sublattice == s) for s in range(len(n_species))]
+        self._pairs = np.array(
+            [(s, a, b) for s, n in enumerate(n_species) for b in range(n) for a in range(b)],
+            dtype=np.int64,
+        ).reshape(-1, 3)
+        if not len(self._pairs):
+            raise InputError(
+                f"sublattices {lattice.names} allow one species each, so no swap is possible: "
+                "allow two species on one of them"
+            )
+
+    def draw(self, field: np.ndarray, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
+        """Draw one swap per replica from ``uniforms`` [n_replicas, 3]."""
+        log_pairs = self._log_pair_weights(field, occupations)
+        log_total = _log_sum_exp(log_pairs)
+        movable = np.isfinite(log_total)
+        pair = _choose(_exp_scaled(log_pairs), uniforms[:, 0])
+        sublattice, a, b = self._pairs[pair].T
+        i = self._choose_site(field, occupations, (sublattice, a, b), uniforms[:, 1])
+        j = self._choose_site(field, occupations, (sublattice, b, a), uniforms[:, 2])
+        sites = np.where(movable[:, None], np.stack([i, j], axis=1), -1)
+        species = np.where(movable[:, None], np.stack([b, a], axis=1), -1).astype(np.int8)
+        log_weight = 0.5 * swap_estimate(field, sites, species)
+        return Swap(sites, species, np.where(movable, log_weight - log_total, 0.0))
+
+    def log_probability(
+        self, field: np.ndarray, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
+    ) -> np.ndarray:
+        """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
+        log_total = _log_sum_exp(self._log_pair_weights(field, occupations))
+        return np.asarray(0.5 * swap_estimate(field, sites, species) - log_total)
+
+    def _log_pair_weights(self, field: np.ndarray, occupations: np.ndarray) -> np.ndarray:
+        """Return log(U_ab U_ba) for every sublattice and species pair, [n_replicas, n_pairs]."""
+        log_weights = np.empty((len(occupations), len(self._pairs)))
+        for p, (s, a, b) in enumerate(self._pairs):
+            members = self._members[s]
+            held = np.ascontiguousarray(occupations[:, members])
+            forth = np.where(held == a, 0.5 * field[:, members, b], -np.inf)
+            back = np.where(held == b, 0.5 * field[:, members, a], -np.inf)
+            log_weights[:, p] = _log_sum_exp(forth) + _log_sum_exp(back)
+        return log_weights
+
+    def _choose_site(
+        self,
+        field: np.ndarray,
+        occupations: np.ndarray,
+        group: tuple[np.ndarray, np.ndarray, np.ndarray],
+        uniforms: np.ndarray,
+    ) -> np.ndarray:
+        """Draw a site of ``group`` (sublattice, species held, species k to become) ∝ u_i(k)."""
+        sublattice, holding, becoming = group
+        log_u = 0.5 * np.take_along_axis(field, becoming[:, None, None], axis=2)[:, :, 0]
+        here = self._site_sublattice[None, :] == sublattice[:, None]
+        mask = here & (occupations == holding[:, None])
+        return _choose(_exp_scaled(np.where(mask, log_u, -np.inf)), uniforms)
+
+
+class PairwiseSwaps:
+    """Weights w_ij = exp(d_ij)/(1 + exp(d_ij)): Barker's balancing function.
+
+    They do not factorise, so every pair of sites of a sublattice is visited: O(n_sites²) for each
+    normalisation, which the Hastings factor needs in any case. The rows are summed in blocks of
+    bounded memory, and a swap is drawn row first, so no cell is too large for the exact choice.
+    """
+
+    def __init__(self, lattice: Lattice) -> None:
+        self._sublattice = np.asarray(lattice.sublattice_of_site)
+
+    def draw(self, field: np.ndarray, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
+        """Draw one swap per replica from ``uniforms`` [n_replicas, 3], of which it uses two."""
+        held = occupations.astype(np.int64)
+        row_sums = self._row_sums(field, held)
+        total = row_sums.sum(axis=-1)
+        movable = total > 0
+        i = _choose(row_sums, uniforms[:, 0])
+        j = _choose(self._rows(field, held, i[:, None])[:, 0], uniforms[:, 1])
+        rows = np.arange(len(held))
+        species = np.stack([held[rows, j], held[rows, i]], axis=1)
+        sites = np.where(movable[:, None], np.stack([i, j], axis=1), -1)
+        species = np.where(movable[:, None], species, -1).astype(np.int8)
+        log_probability = _log_sigmoid(swap_estimate(field, sites, species)) - _log_half(total)
+        return Swap(sites, species, np.where(movable, log_probability, 0.0))
+
+    def log_probability(
+        self, field: np.ndarray, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
+    ) -> np.ndarray:
+        """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
+        total = self._row_sums(field, occupations.astype(np.int64)).sum(axis=-1)
+        return np.asarray(_log_sigmoid(swap_estimate(field, sites, species)) - _log_half(total))
+
+    def _row_sums(self, field: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Σ_j w_ij for every site, [n_replicas, n_sites]; in all, each pair counts twice."""
+        n_replicas, n_sites = held.shape
+        sums = np.empty((n_replicas, n_sites))
+        block = max(1, _BLOCK_ELEMENTS // (n_replicas * n_sites))
+        for start in range(0, n_sites, block):
+            sites = np.arange(start, min(start + block, n_sites))
+            rows = self._rows(field, held, np.broadcast_to(sites, (n_replicas, len(sites))))
+            sums[:, sites] = rows.sum(axis=-1)
+        return sums
+
+    def _rows(self, field: np.ndarray, held: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        """Weights w_ij of the sites i [n_replicas, m] with every j, [n_replicas, m, n_sites]."""
+        replicas = np.arange(len(held))[:, None, None]
+        i = sites[:, :, None]
+        j = np.arange(held.shape[1])[None, None, :]
+        own = held[replicas, i]
+        other = held[:, None, :]
+        unlike = (own != other) & (self._sublattice[i] == self._sublattice[j])
+        species_of_other = np.where(unlike, other, 0)
+        species_of_own = np.where(unlike, own, 0)
+        estimate = field[replicas, i, species_of_other] + field[replicas, j, species_of_own]
+        return np.where(unlike, np.exp(_log_sigmoid(np.where(unlike, estimate, 0.0))), 0.0)
+
+
+def _log_sigmoid(x: np.ndarray) -> np.ndarray:
+    """Return log(exp(x)/(1 + exp(x))) without overflow."""
+    return np.asarray(np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x))))
+
+
+def _log_half(total: np.ndarray) -> np.ndarray:
+    """Return log(total/2), −inf for 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(0.5 * total))
+
+
+def _exp_scaled(log_weights: np.ndarray) -> np.ndarray:
+    """exp(log_weights − their largest) along the last axis; rows of −inf become zeros."""
+    peak = log_weights.max(axis=-1, keepdims=True)
+    return np.exp(log_weights - np.where(np.isfinite(peak), peak, 0.0))
+
+
+def _log_sum_exp(log_weights: np.ndarray) -> np.ndarray:
+    """Return log Σ exp along the last axis; −inf for rows of −inf."""
+    peak = log_weights.max(axis=-1, initial=-np.inf)
+    with np.errstate(divide="ignore"):
+        total = np.log(_exp_scaled(log_weights).sum(axis=-1))
+    return np.asarray(total + np.where(np.isfinite(peak), peak, 0.0))
+
+
+def _choose(weights: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Index drawn with probability ∝ ``weights`` [n_replicas, n], one per row; 0 for zero rows.
+
+    The threshold stays below the last partial sum, so an entry of weight 0 is never drawn.
+    """
+    partial = np.cumsum(weights, axis=1)
+    total = partial[:, -1]
+    threshold = np.minimum(uniforms * total, np.nextafter(total, 0.0))
+    chosen = np.asarray((partial <= threshold[:, None]).sum(axis=1), dtype=np.int64)
+    return np.where(total > 0, chosen, 0)

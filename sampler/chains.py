@@ -1,0 +1,271 @@
+"""Chains: blocks of stored draws, warm-up, and a whole run in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ensembles import Canonical
+from ..errors import InputError
+from ..protocols import Generators, Info, Kernel, State
+from ..records import Run, point_dataset
+from .streams import spawn_generators
+
+__all__ = ["WarmUpReport", "draw_block", "sample", "warm_up"]
+
+
+class WarmUpReport(NamedTuple):
+    """What the warm-up did; plain numbers, so ``_asdict()`` can be stored as JSON.
+
+    ``acceptance`` is the accepted fraction over all replicas, ``energy_calls`` and
+    ``gradient_calls`` are totals. ``slope`` and ``correlation`` compare the exact change of the log
+    density of proposed moves with the proposal's estimate; None where there is no estimate (or the
+    moves were too few or too alike). ``parameters`` are the kernel's, as they were frozen.
+    """
+
+    n_steps: int
+    acceptance: float | None
+    energy_calls: int
+    gradient_calls: int
+    slope: float | None
+    correlation: float | None
+    parameters: dict[str, Any]
+
+
+def draw_block(
+    kernel: Kernel, state: State, rngs: Generators, n_draws: int, thin: int = 1
+) -> tuple[State, dict[str, np.ndarray]]:
+    """Advance all chains by ``n_draws · thin`` steps and keep every ``thin``-th state.
+
+    Blocks follow one another without a seam: two blocks of n draws equal one of 2n, bit for bit.
+
+    Parameters
+    ----------
+    kernel
+        A frozen kernel.
+    state
+        Where the chains stand; left as it is.
+    rngs
+        One generator per chain; advanced.
+    n_draws
+        States to keep per chain.
+    thin
+        Steps per draw.
+
+    Returns
+    -------
+    state
+        Where the chains stand after the block.
+    block
+        ``occupation`` uint8 [n_draws, n_chains, n_sites], ``energy`` float64 (eV), ``acceptance``
+        float64 (accepted fraction of the steps since the last draw), ``energy_calls`` and
+        ``gradient_calls`` int64 (since the last draw), all [n_draws, n_chains].
+
+    Raises
+    ------
+    InputError
+        If ``n_draws`` or ``thin`` is not a whole number above 0.
+    """
+    _check_whole("n_draws", n_draws, least=1)
+    _check_whole("thin", thin, least=1)
+    n_chains, n_sites = state.occupations.shape
+    block = {
+        "occupation": np.empty((n_draws, n_chains, n_sites), dtype=np.uint8),
+        "energy": np.empty((n_draws, n_chains)),
+        "acceptance": np.zeros((n_draws, n_chains)),
+        "energy_calls": np.zeros((n_draws, n_chains), dtype=np.int64),
+        "gradient_calls": np.zeros((n_draws, n_chains), dtype=np.int64),
+    }
+    for draw in range(n_draws):
+        for _ in range(thin):
+            state, info = kernel.step(state, rngs)
+            block["acceptance"][draw] += info.accepted
+            block["energy_calls"][draw] += info.energy_calls
+            block["gradient_calls"][draw] += info.gradient_calls
+        block["occupation"][draw] = state.occupations
+        block["energy"][draw] = state.energy
+    block["acceptance"] /= thin
+    return state, block
+
+
+def warm_up(
+    kernel: Kernel, state: State, rngs: Generators, n: int
+) -> tuple[Kernel, State, WarmUpReport]:
+    """Run ``n`` steps whose states are dropped, tune the kernel by them and freeze it.
+
+    A kernel that has ``tuned(infos) -> kernel`` is tuned by what it did in these steps; the
+    kernel returned adapts no further, so that what follows is an exact chain. A warm-up may be run
+    in parts (n = n₁ + n₂ …), each of which tunes the kernel anew; the state, the generators and
+    ``kernel.to_arrays()`` between two parts are all that a checkpoint needs.
+
+    Parameters
+    ----------
+    kernel
+        Kernel to tune.
+    state
+        Where the chains stand; left as it is.
+    rngs
+        One generator per chain; advanced.
+    n
+        Steps; 0 is allowed.
+
+    Raises
+    ------
+    InputError
+        If ``n`` is not a whole number, 0 or above.
+    """
+    _check_whole("warm-up steps", n, least=0)
+    infos: list[Info] = []
+    for _ in range(n):
+        state, info = kernel.step(state, rngs)
+        infos.append(info)
+    if infos and hasattr(kernel, "tuned"):
+        kernel = kernel.tuned(infos)
+    return kernel, state, _report(infos, kernel)
+
+
+def sample(
+    kernel: Kernel,
+    occupations: np.ndarray,
+    *,
+    n_steps: int,
+    n_replicas: int | None = None,
+    thin: int = 1,
+    warmup: int = 0,
+    seed: int = 0,
+) -> Run:
+    """Warm chains up, run them and return the run, in memory.
+
+    Parameters
+    ----------
+    kernel
+        Kernel, bound to an energy model and an ensemble.
+    occupations
+        Starts, [n_replicas, n_sites], or [n_sites] for the same start in every chain.
+    n_steps
+        Steps per chain after warm-up, a multiple of ``thin``.
+    n_replicas
+        Number of chains; needed for a single start, else that of ``occupations``.
+    thin
+        Steps per stored draw.
+    warmup
+        Steps per chain before the first draw; the kernel is tuned in them and then frozen.
+    seed
+        Seed of all chains; chain c draws from child c of its SeedSequence.
+
+    Returns
+    -------
+    Run with one point, dims (draw, chain, site). ``run.attrs["warm_up"]`` holds the warm-up's
+    report, ``run.config`` the arguments.
+
+    Raises
+    ------
+    InputError
+        If a number cannot be used, or the starts do not share their species counts.
+
+    Examples
+    --------
+    >>> from alchemc import Canonical, RandomSwap, builders, sample
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    >>> class Flat:  # every arrangement has the same energy
+    ...     def __init__(self, lattice): self.lattice = lattice
+    ...     def energy(self, occupations): return np.zeros(len(occupations))
+    >>> kernel = RandomSwap(Flat(lattice), Canonical(lattice, 300.0))
+    >>> start = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, np.random.default_rng(1))
+    >>> run = sample(kernel, start, n_steps=20, n_replicas=4, thin=2, seed=1)
+    >>> dict(run.samples.sizes)
+    {'draw': 10, 'chain': 4, 'site': 8}
+    """
+    _check_whole("thin", thin, least=1)
+    _check_whole("n_steps", n_steps, least=1)
+    if n_steps % thin:
+        raise InputError(
+            f"n_steps = {n_steps} is not a multiple of thin = {thin}: "
+            f"use {n_steps // thin * thin or thin}"
+        )
+    starts = _starts(kernel, occupations, n_replicas)
+    rngs = spawn_generators(seed, len(starts))
+    state = kernel.init(starts, rngs)
+    kernel, state, report = warm_up(kernel, state, rngs, warmup)
+    _, block = draw_block(kernel, state, rngs, n_steps // thin, thin)
+    temperature = getattr(kernel.ensemble, "temperature", None)
+    scalars = {} if temperature is None else {"temperature": float(temperature)}
+    config = {
+        "kernel": type(kernel).__name__,
+        "ensemble": type(kernel.ensemble).__name__,
+        "n_steps": int(n_steps),
+        "n_replicas": len(starts),
+        "thin": int(thin),
+        "warmup": int(warmup),
+        "seed": int(seed),
+    }
+    return Run(
+        points=(point_dataset(block, scalars),),
+        lattice=kernel.hamiltonian.lattice,
+        config=config,
+        attrs={"warm_up": report._asdict()},
+        build_hamiltonian=lambda: kernel.hamiltonian,
+    )
+
+
+def _starts(kernel: Kernel, occupations: np.ndarray, n_replicas: int | None) -> np.ndarray:
+    """Return starting occupations [n_replicas, n_sites] of one composition."""
+    occupations = np.asarray(occupations)
+    if occupations.ndim == 1:
+        n_replicas = 1 if n_replicas is None else n_replicas
+        _check_whole("n_replicas", n_replicas, least=1)
+        occupations = np.tile(occupations, (n_replicas, 1))
+    if n_replicas is not None and n_replicas != len(occupations):
+        raise InputError(
+            f"n_replicas = {n_replicas}, but occupations hold {len(occupations)} starts: "
+            "leave n_replicas out, or give one start [n_sites]"
+        )
+    counts = kernel.hamiltonian.lattice.counts(kernel.hamiltonian.lattice.check(occupations))
+    differing = np.flatnonzero((counts != counts[:1]).any(axis=(1, 2)))
+    if len(differing) and isinstance(kernel.ensemble, Canonical):
+        raise InputError(
+            f"start {differing[0]} has other species counts than start 0: "
+            "canonical chains of one run share their composition"
+        )
+    return occupations
+
+
+def _report(infos: list[Info], kernel: Kernel) -> WarmUpReport:
+    """Summary of the steps of a warm-up."""
+    slope, correlation = _estimate_quality(infos)
+    return WarmUpReport(
+        n_steps=len(infos),
+        acceptance=float(np.mean([info.accepted for info in infos])) if infos else None,
+        energy_calls=int(sum(info.energy_calls.sum() for info in infos)),
+        gradient_calls=int(sum(info.gradient_calls.sum() for info in infos)),
+        slope=slope,
+        correlation=correlation,
+        parameters=kernel.to_arrays(),
+    )
+
+
+def _estimate_quality(infos: list[Info]) -> tuple[float | None, float | None]:
+    """Slope and correlation of exact on estimated change of the proposed moves."""
+    pairs = list(_changes(infos))
+    if not pairs:
+        return None, None
+    estimated, exact = np.concatenate(pairs, axis=1)
+    if len(exact) < 3 or min(np.ptp(estimated), np.ptp(exact)) <= 1e-9:
+        return None, None
+    covariance = np.cov(estimated, exact)
+    slope = covariance[0, 1] / covariance[0, 0]
+    return float(slope), float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+
+
+def _changes(infos: list[Info]) -> Iterator[np.ndarray]:
+    for info in infos:
+        known = np.isfinite(info.estimated_change) & np.isfinite(info.log_density_change)
+        if known.any():
+            yield np.stack([info.estimated_change[known], info.log_density_change[known]])
+
+
+def _check_whole(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} = {value!r} cannot be used: give a whole number, {least} or more")

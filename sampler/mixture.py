@@ -1,0 +1,152 @@
+"""Mixtures: at every step each replica picks one of several kernels at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import InputError
+from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
+from ._metropolis import draw_uniforms
+
+__all__ = ["Mixture"]
+
+_Fields = TypeVar("_Fields", State, Info)
+
+
+@dataclass(frozen=True, init=False)
+class Mixture:
+    """One of several kernels per replica and step, chosen with fixed probabilities.
+
+    Each replica draws its choice from its own generator, whatever its state; a mixture of kernels
+    that leave a density invariant, with weights that do not depend on the state, leaves it
+    invariant. Replicas that chose the same kernel advance together in one batched call.
+
+    The kernels share one energy model and one ensemble, and the state: a kernel without gradients
+    that moves a replica leaves its gradient unknown, and the next kernel that needs it evaluates
+    it, which is counted.
+
+    Parameters
+    ----------
+    kernels
+        Pairs (kernel, weight); positive weights, of which only the ratios matter.
+
+    Raises
+    ------
+    InputError
+        If there is no kernel, a weight is not a positive number, or the kernels do not share
+        their energy model and ensemble.
+
+    Examples
+    --------
+    >>> from alchemc import Canonical, builders, sampler
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    >>> class Flat:
+    ...     def __init__(self, lattice): self.lattice = lattice
+    ...     def energy(self, occupations): return np.zeros(len(occupations))
+    ...     def energy_and_gradient(self, occupations):
+    ...         return np.zeros(len(occupations)), np.zeros((*occupations.shape, 2))
+    >>> flat, ensemble = Flat(lattice), Canonical(lattice, 300.0)
+    >>> plain = sampler.RandomSwap(flat, ensemble)
+    >>> informed = sampler.GibbsWithGradients(flat, ensemble)
+    >>> mixture = sampler.Mixture([(plain, 1), (informed, 3)])
+    >>> mixture.weights
+    (1.0, 3.0)
+    """
+
+    kernels: tuple[Kernel, ...]
+    weights: tuple[float, ...]
+
+    def __init__(self, kernels: Iterable[tuple[Kernel, float]]) -> None:
+        pairs = list(kernels)
+        if not pairs:
+            raise InputError("a mixture of no kernels cannot step: give [(kernel, weight), …]")
+        for _, weight in pairs:
+            if isinstance(weight, bool) or not math.isfinite(weight) or weight <= 0:
+                raise InputError(f"mixture weight {weight!r} cannot be used: give a number above 0")
+        first = pairs[0][0]
+        for kernel, _ in pairs[1:]:
+            if kernel.hamiltonian is not first.hamiltonian or kernel.ensemble != first.ensemble:
+                raise InputError(
+                    f"{type(kernel).__name__} in a mixture has another energy model or ensemble "
+                    f"than {type(first).__name__}: build all its kernels from the same two objects"
+                )
+        object.__setattr__(self, "kernels", tuple(kernel for kernel, _ in pairs))
+        object.__setattr__(self, "weights", tuple(float(weight) for _, weight in pairs))
+
+    @property
+    def hamiltonian(self) -> Hamiltonian:
+        """The energy model that the kernels share."""
+        return self.kernels[0].hamiltonian
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The target density that the kernels share."""
+        return self.kernels[0].ensemble
+
+    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
+        """State of chains at ``occupations`` [n_replicas, n_sites], from the first kernel."""
+        return self.kernels[0].init(occupations, rngs)
+
+    def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
+        """Advance every replica by one step of the kernel it draws."""
+        edges = np.cumsum(self.weights)[:-1] / math.fsum(self.weights)
+        choice = np.searchsorted(edges, draw_uniforms(rngs, 1)[:, 0], side="right")
+        groups, states, infos = [], [], []
+        for index, kernel in enumerate(self.kernels):
+            members = np.flatnonzero(choice == index)
+            if len(members):
+                part = State(*(field[members] for field in state))
+                part, info = kernel.step(part, [rngs[m] for m in members])
+                groups.append(members)
+                states.append(part)
+                infos.append(info)
+        order = np.argsort(np.concatenate(groups))
+        width = max(info.sites.shape[1] for info in infos)
+        return _gather(states, order), _gather([_padded(info, width) for info in infos], order)
+
+    def rebind(
+        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
+    ) -> Mixture:
+        """Return the mixture for another energy model or target."""
+        return self.with_kernels(
+            kernel.rebind(hamiltonian=hamiltonian, ensemble=ensemble) for kernel in self.kernels
+        )
+
+    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[Mixture, State]:
+        """Return the mixture bound to ``hamiltonian`` and its state, after the positions moved."""
+        first, refreshed = self.kernels[0].refresh(state, hamiltonian)
+        others = [kernel.rebind(hamiltonian=hamiltonian) for kernel in self.kernels[1:]]
+        return self.with_kernels([first, *others]), refreshed
+
+    def with_kernels(self, kernels: Iterable[Kernel]) -> Mixture:
+        """Return a mixture of other kernels with the same weights."""
+        return Mixture(zip(kernels, self.weights, strict=True))
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the kernels' tuned parameters, by their position in the mixture."""
+        return {str(index): kernel.to_arrays() for index, kernel in enumerate(self.kernels)}
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Mixture:
+        """Return the mixture with the tuned parameters that ``to_arrays`` gave."""
+        return self.with_kernels(
+            kernel.with_arrays(arrays[str(index)]) for index, kernel in enumerate(self.kernels)
+        )
+
+
+def _gather(parts: list[_Fields], order: np.ndarray) -> _Fields:
+    fields = (np.concatenate(field)[order] for field in zip(*parts, strict=True))
+    return type(parts[0])(*fields)
+
+
+def _padded(info: Info, width: int) -> Info:
+    """Info with the proposed change padded to ``width`` columns of −1."""
+    missing = ((0, 0), (0, width - info.sites.shape[1]))
+    return info._replace(
+        sites=np.pad(info.sites, missing, constant_values=-1),
+        species=np.pad(info.species, missing, constant_values=-1),
+    )

@@ -1,0 +1,118 @@
+"""Random swaps: the plain Metropolis move of lattice Monte Carlo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ._metropolis import check_start, draw_uniforms, evaluate, evaluate_where, settle
+from ._swaps import FactorisedSwaps, Swap, apply_swap
+
+__all__ = ["RandomSwap"]
+
+
+@dataclass(frozen=True)
+class RandomSwap:
+    r"""Swap two sites drawn uniformly from all unlike pairs of all sublattices.
+
+    An unlike pair is two sites of one sublattice that hold different species. A state has
+
+    .. math:: M(σ) = \sum_s \sum_{a<b} n_{sa}(σ) n_{sb}(σ)
+
+    of them (n_sa sites of sublattice s hold a), so q(y|x) = 1/M(x), q(x|y) = 1/M(y) and
+
+    .. math:: α = \min(1, e^{f(y) − f(x)} M(x)/M(y)).
+
+    A swap changes no n_sa, hence M(x) = M(y): the ratio is 1 in every ensemble.
+
+    One energy per replica and step. Four random numbers per replica and step.
+
+    Parameters
+    ----------
+    hamiltonian
+        Energy model.
+    ensemble
+        Target density.
+
+    Examples
+    --------
+    >>> from alchemc import Canonical, builders, sampler
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    >>> class Flat:  # every arrangement has the same energy
+    ...     def __init__(self, lattice): self.lattice = lattice
+    ...     def energy(self, occupations): return np.zeros(len(occupations))
+    >>> kernel = sampler.RandomSwap(Flat(lattice), Canonical(lattice, 300.0))
+    >>> rngs = sampler.spawn_generators(seed=1, n_chains=1)
+    >>> start = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, rngs[0], n_replicas=1)
+    >>> state, info = kernel.step(kernel.init(start, rngs), rngs)
+    >>> info.accepted, int((state.occupations != start).sum())
+    (array([ True]), 2)
+    """
+
+    hamiltonian: Hamiltonian
+    ensemble: Ensemble
+    _choice: FactorisedSwaps = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_choice", FactorisedSwaps(self.hamiltonian.lattice))
+
+    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
+        """State of chains at ``occupations`` [n_replicas, n_sites]; one energy per replica."""
+        return _state(
+            self.hamiltonian, check_start(self.hamiltonian, self.ensemble, occupations, rngs)
+        )
+
+    def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
+        """Propose one swap per replica, and accept or refuse it."""
+        uniforms = draw_uniforms(rngs, 4)
+        swap = self._draw(state.occupations, uniforms[:, :3])
+        occupations = apply_swap(state.occupations, swap)
+        movable = swap.sites[:, 0] >= 0
+        energy, _ = evaluate_where(
+            movable, self.hamiltonian, occupations, False, (state.energy, state.gradient)
+        )
+        proposed = State(occupations, energy, np.full_like(state.gradient, np.nan))
+        state, info = settle(
+            state,
+            proposed,
+            swap,
+            log_density=self.ensemble.log_density,
+            log_hastings=np.zeros(len(movable)),
+            uniforms=uniforms[:, 3],
+        )
+        return state, info._replace(energy_calls=movable.astype(np.int64))
+
+    def rebind(
+        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
+    ) -> RandomSwap:
+        """Return the kernel for another energy model or target."""
+        return replace(
+            self,
+            hamiltonian=self.hamiltonian if hamiltonian is None else hamiltonian,
+            ensemble=self.ensemble if ensemble is None else ensemble,
+        )
+
+    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[RandomSwap, State]:
+        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
+        kernel = self.rebind(hamiltonian=hamiltonian)
+        return kernel, _state(hamiltonian, state.occupations)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the tuned parameters: none."""
+        return {}
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> RandomSwap:  # noqa: ARG002
+        """Return the kernel itself: it has nothing to tune."""
+        return self
+
+    def _draw(self, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
+        shape = (*occupations.shape, self.hamiltonian.lattice.n_species_max)
+        return self._choice.draw(np.zeros(shape), occupations, uniforms)
+
+
+def _state(hamiltonian: Hamiltonian, occupations: np.ndarray) -> State:
+    return State(occupations, *evaluate(hamiltonian, occupations, gradient=False))
