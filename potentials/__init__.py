@@ -1,1 +1,32 @@
-"""alchemc.potentials."""
+"""Energy models over occupations: alchemical machine-learning potentials.
+
+The public names are loaded when they are first used; torch and mace come with them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "AlchemicalMACE": "alchemical_mace",
+    "ModelEntry": "loading",
+    "ModelInfo": "loading",
+    "list_models": "loading",
+    "load_mace": "loading",
+    "save_mace": "storage",
+}
+
+__all__ = ["POTENTIALS", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "POTENTIALS":
+        return {"mace": __getattr__("AlchemicalMACE")}
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
