@@ -1,1 +1,674 @@
-"""Lattices: which sites of a crystal may hold which species."""
+"""Lattices: which sites of a crystal may hold which species.
+
+An occupation is an integer array: for each site, the index of its species in the tuple of its
+sublattice. Everything here is built from a reference structure and never changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+
+from . import compositions
+from .compositions import Composition
+from .errors import InputError
+from .neighbours import Shell, find_shells
+from .structures import (
+    as_matrix,
+    check_all_covered,
+    file_composition,
+    frozen_atoms,
+    icet_sublattices,
+    match_elements,
+    one_line,
+    parse_size,
+    partial_sublattices,
+    read_structure,
+)
+from .sublattice import (
+    VACANCY,
+    Sublattice,
+    check_spectators,
+    parse_spectator_charges,
+    resolve_all,
+    suggestion,
+)
+from .symmetry import Symmetry, first_seen
+
+__all__ = ["VACANCY", "Composition", "Lattice", "Shell", "Sublattice"]
+
+_FORMAT = "alchemc-lattice-1"
+_SITE_TYPE = 1000  # types of sites start above every atomic number
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Lattice:
+    """The sites of a supercell, the species each may hold, and the spectators around them.
+
+    Parameters
+    ----------
+    atoms
+        The supercell with its reference positions, periodic in three directions. A site may be
+        filled with any element, or with ASE's ``"X"``. Numbers, positions and cell are kept.
+    sublattices
+        Sublattices by name, in the order in which sites are counted.
+    spectator_charges
+        Charge of every spectator element in units of e.
+    composition
+        Nominal composition, used where a method is given none. It may leave sublattices out.
+
+    Raises
+    ------
+    InputError
+        For a cell that is not periodic or has no volume, positions that are not finite, atoms
+        nearer than 0.5 Å, sublattices that overlap or select nothing, vacancies outside every
+        sublattice, or charges that are incomplete.
+
+    Notes
+    -----
+    Sites are sorted by sublattice and then by atom index, so each sublattice is one slice of
+    every site axis (``site_slice``). Arrays are read-only; copy them before changing them.
+
+    Examples
+    --------
+    >>> from ase.spacegroup import crystal
+    >>> atoms = crystal(["Pb", "Ti", "O"], [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)],
+    ...                 spacegroup=221, cellpar=[4.09, 4.09, 4.09, 90, 90, 90], size=(2, 2, 2))
+    >>> lattice = Lattice(atoms, {"B": Sublattice("Ti", ("Sc", "Ta"), (3, 5))},
+    ...                   spectator_charges={"Pb": 2, "O": -2})
+    >>> lattice
+    Lattice(40 atoms, B: 8 × (Sc, Ta))
+    >>> occupation = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, rng=np.random.default_rng(1))
+    >>> lattice.to_atoms(occupation).get_chemical_formula()
+    'O24Pb8Sc4Ta4'
+    """
+
+    atoms: Atoms
+    sublattices: Mapping[str, Sublattice]
+    spectator_charges: Mapping[str, float] | None = None
+    composition: Composition | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        atoms = frozen_atoms(self.atoms)
+        sublattices = resolve_all(self.sublattices, atoms.numbers)
+        object.__setattr__(self, "atoms", atoms)
+        object.__setattr__(self, "sublattices", MappingProxyType(sublattices))
+        numbers = atoms.numbers[self.spectators]
+        check_spectators(numbers, self.spectators)
+        if self.spectator_charges is not None:
+            charges = parse_spectator_charges(self.spectator_charges, numbers)
+            object.__setattr__(self, "spectator_charges", MappingProxyType(charges))
+        if self.composition is not None:
+            nominal = compositions.freeze(sublattices, self.composition)
+            object.__setattr__(self, "composition", nominal)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sublattices, in order."""
+        return tuple(self.sublattices)
+
+    @cached_property
+    def sites(self) -> np.ndarray:
+        """Atom index of every site, int64 [n_sites], by sublattice and then by atom index."""
+        return _read_only(
+            np.concatenate([s.sites for s in self.sublattices.values()], dtype=np.int64)
+        )
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites."""
+        return len(self.sites)
+
+    @cached_property
+    def n_species_max(self) -> int:
+        """Largest number of species on any sublattice."""
+        return max(len(s.species) for s in self.sublattices.values())
+
+    @cached_property
+    def sublattice_of_site(self) -> np.ndarray:
+        """Index into ``names`` for every site, int64 [n_sites]."""
+        sizes = [len(s.sites) for s in self.sublattices.values()]
+        return _read_only(np.repeat(np.arange(len(sizes), dtype=np.int64), sizes))
+
+    def site_slice(self, name: str) -> slice:
+        """The part of the site axis that belongs to one sublattice."""
+        if name not in self.sublattices:
+            raise InputError(f"no sublattice is called {name!r}; {suggestion(name, self.names)}")
+        sizes = [len(s.sites) for s in self.sublattices.values()]
+        start = sum(sizes[: self.names.index(name)])
+        return slice(start, start + len(self.sublattices[name].sites))
+
+    def species_of(self, site: int) -> tuple[str, ...]:
+        """The species a site may hold."""
+        if not 0 <= site < self.n_sites:
+            raise InputError(f"site {site} does not exist; sites run from 0 to {self.n_sites - 1}")
+        return self.sublattices[self.names[self.sublattice_of_site[site]]].species
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Whether a site may hold a species, bool [n_sites, n_species_max]."""
+        return _read_only(self.atomic_numbers >= 0)
+
+    @cached_property
+    def atomic_numbers(self) -> np.ndarray:
+        """Atomic numbers, int64 [n_sites, n_species_max]; 0 for a vacancy, −1 where not allowed."""
+        table = np.full((len(self.names), self.n_species_max), -1, dtype=np.int64)
+        for row, sublattice in zip(table, self.sublattices.values(), strict=True):
+            row[: len(sublattice.species)] = [atomic_numbers[s] for s in sublattice.species]
+        return _read_only(table[self.sublattice_of_site])
+
+    @cached_property
+    def charges(self) -> np.ndarray | None:
+        """Charges in e, float64 [n_sites, n_species_max], 0 where not allowed; None if not given."""
+        table = np.zeros((len(self.names), self.n_species_max))
+        for row, sublattice in zip(table, self.sublattices.values(), strict=True):
+            if sublattice.charges is None:
+                return None
+            row[: len(sublattice.charges)] = sublattice.charges
+        return _read_only(table[self.sublattice_of_site])
+
+    @cached_property
+    def spectators(self) -> np.ndarray:
+        """Indices of the atoms that are no sites, int64."""
+        spectator = np.ones(len(self.atoms), dtype=bool)
+        spectator[self.sites] = False
+        return _read_only(np.flatnonzero(spectator).astype(np.int64))
+
+    @cached_property
+    def spectator_charge(self) -> float | None:
+        """Sum of the spectators' charges in e; None if they were not given."""
+        if len(self.spectators) == 0:
+            return 0.0
+        if self.spectator_charges is None:
+            return None
+        numbers, counts = np.unique(self.atoms.numbers[self.spectators], return_counts=True)
+        pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
+        return float(sum(self.spectator_charges[chemical_symbols[z]] * n for z, n in pairs))
+
+    @cached_property
+    def _symmetry(self) -> Symmetry:
+        types = self.atoms.numbers.astype(np.int64)
+        types[self.sites] = _SITE_TYPE + self.sublattice_of_site
+        return Symmetry(self.atoms.positions, self.atoms.cell.array, types)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Orbit of every site under the reference's space group, int64 [n_sites].
+
+        All sites of a sublattice count as alike, whatever the reference holds there. Labels run
+        from 0 in the order of the sites.
+        """
+        return _read_only(first_seen(self._symmetry.orbits[self.sites]))
+
+    @cached_property
+    def translation_classes(self) -> np.ndarray:
+        """Class of every site under pure translations, int64 [n_sites]; finer than ``classes``."""
+        return _read_only(first_seen(self._symmetry.translation_classes[self.sites]))
+
+    def symmetry_permutations(self) -> np.ndarray:
+        """Distinct site permutations by the supercell's symmetry, int64 [n_ops, n_sites].
+
+        For each row ``p``, ``occupation[p]`` is an arrangement equivalent to ``occupation``. The
+        identity is first.
+
+        Raises
+        ------
+        InputError
+            If they are too many to list.
+        """
+        return self._symmetry.permutations(self.sites)
+
+    def shells(
+        self,
+        n_shells: int,
+        sublattice: str | None = None,
+        other: str | None = None,
+        tolerance: float = 1e-3,
+    ) -> list[Shell]:
+        """Neighbour shells at the reference positions, nearest first.
+
+        Parameters
+        ----------
+        n_shells
+            How many shells.
+        sublattice
+            Sublattice of the central sites; may be left out if there is only one.
+        other
+            Sublattice of the neighbours; ``sublattice`` by default.
+        tolerance
+            Distances that follow one another by less, in Å, form one shell.
+
+        Returns
+        -------
+        list of Shell
+            Each with ``distance`` (Å), ``pairs`` (int64 [n_pairs, 2], sites i and j, once per
+            ordered pair and periodic image) and ``multiplicity`` (mean neighbours per site).
+
+        Examples
+        --------
+        >>> from alchemc import builders
+        >>> lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
+        >>> [(shell.distance, shell.multiplicity) for shell in lattice.shells(2)]
+        [(4.0, 6.0), (5.656854249492382, 12.0)]
+        """
+        if isinstance(n_shells, bool) or not isinstance(n_shells, int | np.integer) or n_shells < 1:
+            raise InputError(f"n_shells is {n_shells!r}; give a whole number of at least 1")
+        if sublattice is None:
+            if len(self.names) > 1:
+                raise InputError(
+                    f"shells needs a sublattice here; give one of {', '.join(self.names)}"
+                )
+            sublattice = self.names[0]
+        centres = np.arange(self.n_sites)[self.site_slice(sublattice)]
+        others = np.arange(self.n_sites)[self.site_slice(other or sublattice)]
+        where = self.atoms.positions[self.sites]
+        return find_shells(where, self.atoms.cell.array, centres, others, int(n_shells), tolerance)
+
+    def composition_counts(
+        self, composition: Composition | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Exact number of sites of each species, by sublattice.
+
+        Raises
+        ------
+        InputError
+            If a fraction is no whole number of sites; the message gives the nearest that is.
+
+        Examples
+        --------
+        >>> from alchemc import builders
+        >>> lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09, size=(4, 4, 4))
+        >>> lattice.composition_counts({"B": {"Sc": 0.25, "Ta": 0.75}})
+        {'B': (16, 48)}
+        """
+        return compositions.exact_counts(self.sublattices, self._nominal(composition))
+
+    def random(
+        self,
+        composition: Composition | None = None,
+        rng: np.random.Generator | None = None,
+        n_replicas: int | None = None,
+    ) -> np.ndarray:
+        """Uniformly random occupation with exact counts, int8.
+
+        Parameters
+        ----------
+        composition
+            Fractions by sublattice and species; the nominal composition by default.
+        rng
+            The generator to draw from. It must be given: nothing is seeded in secret.
+        n_replicas
+            Number of independent occupations; without it a single one is returned.
+
+        Returns
+        -------
+        numpy.ndarray
+            [n_sites], or [n_replicas, n_sites].
+        """
+        if not isinstance(rng, np.random.Generator):
+            raise InputError(f"rng is {rng!r}; give a numpy.random.Generator")
+        if n_replicas is not None and n_replicas < 1:
+            raise InputError(f"n_replicas is {n_replicas}; give at least 1")
+        counts = self.composition_counts(composition)
+        drawn = compositions.random_occupations(counts, rng, n_replicas or 1)
+        return drawn[0] if n_replicas is None else drawn
+
+    def mean_weights(self, composition: Composition | None = None) -> np.ndarray:
+        """λ̄: every site at its sublattice's composition, float64 [n_sites, n_species_max]."""
+        fractions = compositions.parse_fractions(self.sublattices, self._nominal(composition))
+        table = np.zeros((len(self.names), self.n_species_max))
+        for row, values in zip(table, fractions.values(), strict=True):
+            row[: len(values)] = values
+        return table[self.sublattice_of_site]
+
+    def weights(self, occupations: np.ndarray) -> np.ndarray:
+        """λ at a vertex: one where the site holds the species, float64 [..., n_sites, n_species_max]."""
+        return np.eye(self.n_species_max)[self.check(occupations)]
+
+    def counts(self, occupations: np.ndarray) -> np.ndarray:
+        """Number of sites per species, int64 [..., n_sublattices, n_species_max]."""
+        occupations = self.check(occupations)
+        shape = (*occupations.shape[:-1], len(self.names), self.n_species_max)
+        result = np.zeros(shape, dtype=np.int64)
+        for s, name in enumerate(self.names):
+            part = occupations[..., self.site_slice(name)]
+            for k in range(len(self.sublattices[name].species)):
+                result[..., s, k] = (part == k).sum(axis=-1)
+        return result
+
+    def enumerate(self, composition: Composition | None = None) -> np.ndarray:
+        """Every arrangement once, int8 [n_states, n_sites], in lexicographic order.
+
+        Without a composition, arrangements of every composition. More than 10⁶ are refused.
+
+        Examples
+        --------
+        >>> from alchemc import builders
+        >>> lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09, size=(2, 2, 2))
+        >>> lattice.enumerate({"B": {"Sc": 0.5, "Ta": 0.5}}).shape
+        (70, 8)
+        """
+        counts = None if composition is None else self.composition_counts(composition)
+        return compositions.all_occupations(self.sublattices, counts)
+
+    def check(self, occupations: np.ndarray) -> np.ndarray:
+        """Validate occupations and return them as int8 of the same shape.
+
+        Raises
+        ------
+        InputError
+            For a wrong shape, a type that is not an integer, or a species a site may not hold.
+        """
+        given = np.asarray(occupations)
+        if given.dtype.kind not in "iu":
+            raise InputError(
+                f"an occupation holds {given.dtype} values; give integer species indices"
+            )
+        if given.ndim not in (1, 2) or given.shape[-1] != self.n_sites:
+            raise InputError(
+                f"an occupation has shape {given.shape}; expected ({self.n_sites},) or "
+                f"(n_replicas, {self.n_sites})"
+            )
+        limit = self.allowed.sum(axis=1)
+        wrong = (given < 0) | (given >= limit)
+        if wrong.any():
+            at = np.argwhere(wrong)[0]
+            site = int(at[-1])
+            raise InputError(
+                f"site {site} holds species index {given[tuple(at)]}; it may hold 0 to "
+                f"{limit[site] - 1} ({', '.join(self.species_of(site))})"
+            )
+        return given.astype(np.int8)
+
+    def _nominal(self, composition: Composition | None) -> Composition:
+        chosen = composition if composition is not None else self.composition
+        if chosen is None:
+            raise InputError(
+                "no composition is given and the lattice has none; give fractions per sublattice "
+                "such as {'B': {'Sc': 0.5, 'Ta': 0.5}}"
+            )
+        return chosen
+
+    def to_atoms(
+        self,
+        occupation: np.ndarray,
+        positions: np.ndarray | None = None,
+        cell: np.ndarray | None = None,
+    ) -> Atoms:
+        """The structure of one occupation; vacancies are left out.
+
+        Parameters
+        ----------
+        occupation
+            Integers [n_sites].
+        positions
+            Positions of all atoms in Å, [n_atoms, 3], vacant sites included; the reference's by
+            default (scaled with ``cell`` if that is given).
+        cell
+            Cell vectors as rows in Å, [3, 3]; the reference's by default.
+
+        Returns
+        -------
+        ase.Atoms
+            In the order of the reference's atoms.
+        """
+        occupation = self.check(occupation)
+        if occupation.ndim != 1:
+            raise InputError(
+                f"to_atoms takes one occupation of shape ({self.n_sites},), not {occupation.shape}; "
+                "call it for each replica"
+            )
+        numbers = self.atoms.numbers.copy()
+        numbers[self.sites] = self.atomic_numbers[np.arange(self.n_sites), occupation]
+        box = self.atoms.cell.array if cell is None else as_matrix(cell, (3, 3), "cell")
+        if positions is not None:
+            where = as_matrix(positions, (len(self.atoms), 3), "positions")
+        elif cell is None:
+            where = self.atoms.positions
+        else:
+            where = self.atoms.cell.scaled_positions(self.atoms.positions) @ box
+        kept = numbers > 0
+        return Atoms(numbers=numbers[kept], positions=where[kept], cell=box, pbc=True)
+
+    def from_atoms(self, atoms: Atoms, tolerance: float = 1.0) -> np.ndarray:
+        """Read the occupation off a structure, int8 [n_sites].
+
+        Atoms may be displaced, in any order, and wrapped or not; the cell may be strained by up
+        to 20 % and turned. A site without an atom is a vacancy where that is allowed.
+
+        Parameters
+        ----------
+        atoms
+            A structure in the same supercell.
+        tolerance
+            Largest distance in Å of an atom from its reference position, in the lattice's cell.
+
+        Raises
+        ------
+        InputError
+            If the cell differs, an atom is near no position, two share one, a position is left
+            empty, or an element stands where it may not.
+        """
+        found = match_elements(self.atoms, atoms, tolerance)
+        spectators = self.spectators
+        wrong = spectators[found[spectators] != self.atoms.numbers[spectators]]
+        if len(wrong):
+            expected = chemical_symbols[self.atoms.numbers[wrong[0]]]
+            raise InputError(
+                f"the structure has {_name(found[wrong[0]])} where the lattice has a fixed "
+                f"{expected} (atom {wrong[0]}); give a structure of the same crystal"
+            )
+        hits = self.atomic_numbers == found[self.sites][:, None]
+        if not hits.any(axis=1).all():
+            site = int(np.argmin(hits.any(axis=1)))
+            raise InputError(
+                f"the structure has {_name(found[self.sites[site]])} on site {site} (atom "
+                f"{self.sites[site]}), which may hold {', '.join(self.species_of(site))}; give a "
+                "structure of the same crystal or widen the sublattice's species"
+            )
+        return hits.argmax(axis=1).astype(np.int8)
+
+    def repeat(self, size: int | Sequence[int]) -> Lattice:
+        """The lattice of a supercell of ``size`` (three numbers of cells, or one for all).
+
+        Sublattices, charges and the nominal composition carry over.
+        """
+        counts = parse_size(size)
+        n = len(self.atoms)
+        shifts = n * np.arange(np.prod(counts))[:, None]
+        sublattices = {
+            name: Sublattice(
+                tuple((shifts + np.array(s.sites)).ravel().tolist()), s.species, s.charges
+            )
+            for name, s in self.sublattices.items()
+        }
+        return Lattice(
+            self.atoms.repeat(counts),
+            sublattices,
+            self.spectator_charges,
+            composition=self.composition,
+        )
+
+    def displaced_positions(self, amplitude: float, seed: int) -> np.ndarray:
+        """Reference positions plus Gaussian displacements, float64 [n_atoms, 3] in Å.
+
+        ``amplitude`` is the standard deviation of each Cartesian component in Å; the numbers
+        come from PCG64(``seed``), so they depend on nothing else.
+        """
+        if not np.isfinite(amplitude) or amplitude < 0:
+            raise InputError(f"amplitude is {amplitude}; give a displacement in Å of at least 0")
+        rng = np.random.Generator(np.random.PCG64(seed))
+        return self.atoms.positions + amplitude * rng.standard_normal((len(self.atoms), 3))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of ``to_dict`` in hexadecimal: equal for equal lattices."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Lattice):
+            return NotImplemented
+        return self is other or self._fingerprint == other._fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self._fingerprint)
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{n}: {len(s.sites)} × ({', '.join(s.species)})" for n, s in self.sublattices.items()
+        ]
+        return f"Lattice({len(self.atoms)} atoms, {'; '.join(parts)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that defines the lattice, as plain lists, numbers and strings."""
+        optional = {
+            "spectator_charges": None
+            if self.spectator_charges is None
+            else dict(self.spectator_charges),
+            "composition": None
+            if self.composition is None
+            else {name: dict(entry) for name, entry in self.composition.items()},
+        }
+        return {
+            "format": _FORMAT,
+            "cell": self.atoms.cell.array.tolist(),
+            "numbers": self.atoms.numbers.tolist(),
+            "positions": self.atoms.positions.tolist(),
+            "sublattices": [
+                {
+                    "name": name,
+                    "sites": list(s.sites),
+                    "species": list(s.species),
+                    "charges": None if s.charges is None else list(s.charges),
+                }
+                for name, s in self.sublattices.items()
+            ],
+            **optional,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Lattice:
+        """Rebuild a lattice from ``to_dict``, exactly.
+
+        Raises
+        ------
+        InputError
+            If the form is unknown or incomplete, or what it holds is not a valid lattice.
+        """
+        form = stored.get("format") if isinstance(stored, Mapping) else None
+        if form != _FORMAT:
+            raise InputError(f"a stored lattice has format {form!r}; expected {_FORMAT!r}")
+        try:
+            atoms = Atoms(
+                numbers=stored["numbers"],
+                positions=stored["positions"],
+                cell=stored["cell"],
+                pbc=True,
+            )
+            sublattices = {
+                s["name"]: Sublattice(s["sites"], s["species"], s["charges"])
+                for s in stored["sublattices"]
+            }
+            charges, composition = stored["spectator_charges"], stored["composition"]
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"a stored lattice is damaged ({type(error).__name__}: {one_line(error)}); "
+                "build it again from its structure"
+            ) from None
+        return cls(atoms, sublattices, charges, composition=composition)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lattice.from_dict, (self.to_dict(),)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        sublattices: Mapping[str, Sublattice] | None = None,
+        supercell: int | Sequence[int] = (1, 1, 1),
+        spectator_charges: Mapping[str, float] | None = None,
+    ) -> Lattice:
+        """Read a lattice from any structure file that ASE reads.
+
+        Parameters
+        ----------
+        path
+            The file; of several frames the last is taken.
+        sublattices
+            Sublattices by name; indices count the atoms of the file, before it is repeated. On a
+            partially occupied site a symbol selects by the most frequent species. Without
+            sublattices, the partial occupancies of a CIF define them: sites with the same
+            species and the same occupancies form one, named after its species ("Sc-Ta"; with
+            "-1", "-2" … appended where the same species occur with different occupancies). Where
+            occupancies add up to less than one, the rest is vacant.
+        supercell
+            Repetitions of the file's cell along its three vectors.
+        spectator_charges
+            Charge of every spectator element in e.
+
+        Returns
+        -------
+        Lattice
+            With the file's composition as its nominal ``composition``: occupancies averaged over
+            each sublattice, recorded where every species of the sublattice occurs.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or unreadable, defines no sublattice, or has a partially
+            occupied site that the given sublattices leave out.
+        """
+        structure = read_structure(path)
+        if sublattices is None:
+            sublattices = partial_sublattices(structure, path)
+        unit = cls(structure.atoms, sublattices, spectator_charges)
+        check_all_covered(structure, unit.spectators)
+        composition = file_composition(structure, unit.sublattices)
+        unit = cls(structure.atoms, sublattices, spectator_charges, composition=composition or None)
+        return unit.repeat(supercell)
+
+    @classmethod
+    def from_icet_species(
+        cls,
+        atoms: Atoms,
+        chemical_symbols: Sequence[Sequence[str]],
+        spectator_charges: Mapping[str, float] | None = None,
+    ) -> Lattice:
+        """Build a lattice from icet's form: the allowed species of every atom.
+
+        Atoms with one species are spectators. The others form one sublattice per set of
+        species, named "A", "B", … in icet's order (sorted by species); the order of species on a
+        sublattice is that of its first atom.
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> Lattice.from_icet_species(bulk("MgO", "rocksalt", a=4.3), [["Mg", "Ca"], ["O"]])
+        Lattice(2 atoms, A: 1 × (Mg, Ca))
+        """
+        return cls(*icet_sublattices(atoms, chemical_symbols), spectator_charges)
+
+
+def _name(number: int) -> str:
+    return chemical_symbols[number] if number > 0 else "no atom"
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,150 @@
+"""Periodic geometry: nearest atoms, overlaps and neighbour shells, images counted one by one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import InputError
+
+__all__ = ["PeriodicTree", "Shell", "find_overlap", "find_shells"]
+
+_MAX_PAIRS = 50_000_000
+
+
+class Shell(NamedTuple):
+    """Neighbours at one distance.
+
+    ``distance`` is in Å. ``pairs`` is int64 [n_pairs, 2], sites i and j of each ordered pair,
+    once per periodic image: in a small cell a pair stands there several times, and a site may be
+    its own neighbour. ``multiplicity`` is the mean number of neighbours of a site.
+    """
+
+    distance: float
+    pairs: np.ndarray
+    multiplicity: float
+
+
+class PeriodicTree:
+    """A k-d tree over points and those of their images that lie within ``margin`` of the cell.
+
+    Parameters
+    ----------
+    positions
+        Points in Å, [n, 3]; they need not lie inside the cell.
+    cell
+        Cell vectors as rows in Å, [3, 3].
+    margin
+        Largest distance in Å that a query can find.
+    """
+
+    def __init__(self, positions: np.ndarray, cell: np.ndarray, margin: float) -> None:
+        from scipy.spatial import cKDTree
+
+        self._cell, self._inverse = cell, np.linalg.inv(cell)
+        self._margin = margin
+        points, self._owner = self._with_images(self._wrapped(positions))
+        self._n = len(positions)
+        self._tree = cKDTree(points @ cell)
+
+    def _wrapped(self, positions: np.ndarray) -> np.ndarray:
+        scaled = positions @ self._inverse
+        scaled -= np.floor(scaled)
+        scaled[scaled >= 1.0] = 0.0  # −1e-17 becomes 1.0 above
+        return scaled
+
+    def _with_images(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reach = self._margin * np.linalg.norm(self._inverse, axis=0) + 1e-9
+        points, owners = [scaled], [np.arange(len(scaled))]
+        ranges = [range(-n, n + 1) for n in np.ceil(reach).astype(int).tolist()]
+        for shift in itertools.product(*ranges):
+            if shift == (0, 0, 0):
+                continue
+            image = scaled + shift
+            inside = np.flatnonzero(((image >= -reach) & (image <= 1 + reach)).all(axis=1))
+            points.append(image[inside])
+            owners.append(inside)
+        return np.concatenate(points), np.concatenate(owners)
+
+    def nearest(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Index of the nearest point and its distance in Å; −1 and inf beyond the margin."""
+        where = self._wrapped(positions) @ self._cell
+        distance, index = self._tree.query(where, distance_upper_bound=self._margin)
+        found = np.isfinite(distance)
+        owner = np.full(len(where), -1, dtype=np.int64)
+        owner[found] = self._owner[index[found]]
+        return owner, distance
+
+    def pairs(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All (i, j, distance) with point j or an image of it within the margin of position i.
+
+        ``positions`` equal to a point find that point itself at distance zero.
+        """
+        from scipy.spatial import cKDTree
+
+        home = cKDTree(self._wrapped(positions) @ self._cell)
+        found = home.sparse_distance_matrix(self._tree, self._margin, output_type="ndarray")
+        return found["i"], self._owner[found["j"]], found["v"]
+
+
+def find_overlap(
+    positions: np.ndarray, cell: np.ndarray, shortest: float
+) -> tuple[int, int, float] | None:
+    """The closest two atoms nearer than ``shortest`` Å (an atom and its image too), or None."""
+    tree = PeriodicTree(positions, cell, shortest)
+    i, j, distance = tree.pairs(positions)
+    once = (i != j) | (distance > 1e-8)
+    if not once.any():
+        return None
+    at = np.flatnonzero(once)[np.argmin(distance[once])]
+    return int(min(i[at], j[at])), int(max(i[at], j[at])), float(distance[at])
+
+
+def find_shells(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    centres: np.ndarray,
+    others: np.ndarray,
+    n_shells: int,
+    tolerance: float,
+) -> list[Shell]:
+    """Shells of ``others`` around ``centres`` (site indices into ``positions``), nearest first.
+
+    Distances that follow one another by less than ``tolerance`` Å form one shell.
+    """
+    spacing = np.cbrt(abs(np.linalg.det(cell)) / len(others))
+    cutoff = 1.1 * spacing
+    while True:
+        expected = len(centres) * 4.2 * (cutoff / spacing) ** 3
+        if expected > _MAX_PAIRS:
+            raise InputError(
+                f"{n_shells} shells hold more than {_MAX_PAIRS} pairs of sites; ask for fewer shells"
+            )
+        i, j, distance = PeriodicTree(positions[others], cell, cutoff).pairs(positions[centres])
+        i, j = centres[i], others[j]
+        keep = (i != j) | (distance > 1e-6)
+        i, j, distance = i[keep], j[keep], distance[keep]
+        label = _group(distance, tolerance)
+        if label.size and label.max() >= n_shells:  # one more than asked: the last is complete
+            break
+        cutoff *= 1.3
+    return [
+        _shell(i[label == n], j[label == n], distance[label == n], len(centres))
+        for n in range(n_shells)
+    ]
+
+
+def _group(distance: np.ndarray, tolerance: float) -> np.ndarray:
+    order = np.argsort(distance, kind="stable")
+    label = np.empty(len(distance), dtype=np.int64)
+    label[order] = np.cumsum(np.diff(distance[order], prepend=distance[order][:1]) > tolerance)
+    return label
+
+
+def _shell(i: np.ndarray, j: np.ndarray, distance: np.ndarray, n_centres: int) -> Shell:
+    order = np.lexsort((j, i))
+    pairs = np.stack([i[order], j[order]], axis=1).astype(np.int64)
+    pairs.setflags(write=False)
+    return Shell(float(distance.mean()), pairs, len(pairs) / n_centres)
