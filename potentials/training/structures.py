@@ -160,9 +160,9 @@ def is_held_out(a_site: list[str], b_site: list[str]) -> bool:
     """Say whether a perovskite has one of the held-out compositions (equal B counts)."""
     for case in held_out()["perovskites"].values():
         counts = {b_site.count(s) for s in case["b_site"]}
-        if set(a_site) == set(case["a_site"]) and set(b_site) == set(case["b_site"]):
-            if len(counts) == 1:
-                return True
+        same = set(a_site) == set(case["a_site"]) and set(b_site) == set(case["b_site"])
+        if same and len(counts) == 1:
+            return True
     return False
 
 
@@ -373,7 +373,7 @@ def swap_set(base: Atoms, sites: np.ndarray, n_swaps: int, rattle: float, seed: 
 
 
 def ordering_classes(a_site: str, b_site: list[str]) -> list[tuple[Atoms, int]]:
-    """The six inequivalent half-and-half orderings of the ideal 2×2×2 cell with their numbers.
+    """Return the six inequivalent 1:1 orderings of the ideal 2×2×2 cell and how many of each.
 
     The first is rock salt. Classes are found by the sorted distances between like cations.
     """
