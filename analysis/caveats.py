@@ -1,0 +1,153 @@
+"""What a reader must know before using the numbers: caveats of a run, in order of weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ase.data import chemical_symbols
+
+from ..lattice import Lattice
+from ..statistics import MIN_ESS, RHAT_LIMIT, Summary
+from .transition import ApparentTransition
+
+__all__ = [
+    "Caveat",
+    "above_melting",
+    "general_caveats",
+    "landscape",
+    "shortcoming",
+    "unconverged",
+]
+
+MELTING = 2500.0
+"""K; a higher ordering temperature of an oxide on fixed ideal positions is called above melting."""
+
+MAGNETIC = frozenset(
+    [
+        *("Cr", "Mn", "Fe", "Co", "Ni", "Cu"),
+        *chemical_symbols[58:71],  # Ce … Yb
+        *chemical_symbols[91:104],  # Pa … Lr
+    ]
+)
+LOCAL_POTENTIALS = frozenset({"mace", "chgnet"})
+
+
+class Caveat(NamedTuple):
+    """``level`` is "critical", "warning" or "note"; ``code`` names the kind for programs."""
+
+    level: str
+    code: str
+    text: str
+
+
+def landscape(config: Mapping[str, Any]) -> str:
+    """Which positions and cell the energies belong to, from the configuration of a run.
+
+    Examples
+    --------
+    >>> landscape({"structure": {"displacement": 0.0}})
+    'ideal positions, fixed cell'
+    """
+    structure = config.get("structure", {})
+    if config.get("potential", {}).get("relax"):
+        return "relaxed positions, fixed cell"
+    if not structure:
+        return "positions and cell as the energy model was given them"
+    amplitude = float(structure.get("displacement") or 0.0)
+    if amplitude > 0:
+        return f"fixed positions displaced by {amplitude:g} Å (per Cartesian component), fixed cell"
+    if structure.get("file"):
+        return "positions of the structure file, fixed cell"
+    return "ideal positions, fixed cell"
+
+
+def shortcoming(result: Summary) -> str:
+    """Why a number did not converge; empty if it did.
+
+    Examples
+    --------
+    >>> shortcoming(Summary(1.0, 0.1, 20.0, 1.2, False))
+    'R-hat 1.20 above 1.01, 20 effective draws of at least 100'
+    """
+    if result.converged:
+        return ""
+    if not result.ess > 0:
+        return "never changed, or too few draws: its error is unknown"
+    reasons = []
+    if not result.rhat < RHAT_LIMIT:
+        reasons.append(f"R-hat {result.rhat:.2f} above {RHAT_LIMIT}")
+    if not result.ess >= MIN_ESS:
+        reasons.append(f"{result.ess:.0f} effective draws of at least {MIN_ESS}")
+    return ", ".join(reasons) or "its chains or those it derives from did not converge"
+
+
+def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
+    """First line of a report when the ordering temperature is above 2,500 K."""
+    lower, upper = transition.bracket
+    if transition.status not in {"bracketed", "above"} or (upper or lower or 0.0) <= MELTING:
+        return []
+    value = f"{lower:,.0f}–{upper:,.0f} K" if upper else f"above {lower:,.0f} K"
+    return [
+        Caveat(
+            "critical",
+            "above-melting",
+            f"The apparent ordering temperature ({value}) is above 2,500 K: above melting. It is "
+            f"what this potential gives for {where}; relaxation and vibrations, which are left "
+            "out, lower it, often several-fold. A real crystal would melt first.",
+        )
+    ]
+
+
+def unconverged(quantities_by_point: Mapping[float, Mapping[str, Summary]]) -> list[Caveat]:
+    """One warning per temperature (K) whose chains did not converge, with the reasons."""
+    found = []
+    for temperature, quantities in quantities_by_point.items():
+        reasons = [f"{name}: {shortcoming(s)}" for name, s in quantities.items() if not s.converged]
+        if reasons:
+            text = f"{temperature:,.0f} K did not converge ({'; '.join(reasons)})."
+            found.append(Caveat("warning", "unconverged", text))
+    return found
+
+
+def general_caveats(
+    lattice: Lattice, config: Mapping[str, Any], temperatures: Sequence[float], n_chains: int
+) -> list[Caveat]:
+    """Caveats that follow from the material, the potential and the kind of run alone."""
+    found = []
+    magnetic = sorted(_elements(lattice) & MAGNETIC)
+    if magnetic:
+        text = (
+            f"{', '.join(magnetic)} may carry a magnetic moment; the potential knows one implied "
+            "magnetic state, so magnetic contributions to the ordering are not described."
+        )
+        found.append(Caveat("warning", "magnetic", text))
+    if n_chains < 2:
+        text = "Only one chain: R-hat compares its halves and cannot see a state it never visited."
+        found.append(Caveat("warning", "one-chain", text))
+    if max(temperatures) > MELTING:
+        text = (
+            f"Temperatures up to {max(temperatures):,.0f} K were sampled; above about 2,500 K "
+            "oxides melt, and those points describe the model on a fixed lattice only."
+        )
+        found.append(Caveat("note", "hot-points", text))
+    found.append(Caveat("note", "landscape", f"Energies are for {landscape(config)}."))
+    if len(temperatures) > 1:
+        text = (
+            f"One cell size ({lattice.n_sites} mixed sites, {len(lattice.atoms)} atoms): "
+            "temperatures are apparent. Order and heat capacity shift with size."
+        )
+        found.append(Caveat("note", "one-size", text))
+    if config.get("potential", {}).get("kind") in LOCAL_POTENTIALS:
+        text = (
+            "The potential is local: it has no long-range Coulomb interaction, which between "
+            "species of different charge favours order beyond its cutoff."
+        )
+        found.append(Caveat("note", "coulomb", text))
+    return found
+
+
+def _elements(lattice: Lattice) -> set[str]:
+    mixed = {s for sub in lattice.sublattices.values() for s in sub.species}
+    symbols = lattice.atoms.get_chemical_symbols()
+    return mixed | {symbols[i] for i in lattice.spectators}
