@@ -1,0 +1,108 @@
+"""Error bars against series whose autocorrelation is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from alchemc import statistics
+from alchemc.errors import InputError
+
+
+def autoregressive(n_draws, n_chains, coefficient, seed):
+    """Stationary AR(1) of unit variance; τ = (1 + coefficient)/(1 − coefficient)."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(n_draws, n_chains)) * np.sqrt(1 - coefficient**2)
+    x = np.empty((n_draws, n_chains))
+    x[0] = rng.normal(size=n_chains)
+    for t in range(1, n_draws):
+        x[t] = coefficient * x[t - 1] + noise[t]
+    return x
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.5, 0.9, 0.97])
+def test_autocorrelation_time_of_an_autoregression_is_the_known_one(coefficient):
+    exact = (1 + coefficient) / (1 - coefficient)
+    x = autoregressive(50_000, 4, coefficient, seed=1)
+    assert statistics.autocorrelation_time(x) == pytest.approx(exact, rel=0.1)
+    assert statistics.effective_sample_size(x) == pytest.approx(x.size / exact, rel=0.1)
+
+
+def test_reported_errors_cover_the_true_mean_as_often_as_they_claim():
+    """400 experiments; z has unit variance to ±0.25: a false alarm once in 10⁵ (χ² of 400), while
+    an error that ignored τ = 3 would give a variance of 3."""
+    z = []
+    for seed in range(400):
+        x = autoregressive(400, 2, 0.5, seed=seed)
+        z.append(x.mean() / statistics.standard_error(x))
+    assert 0.75 < np.var(z) < 1.35
+
+
+def test_effective_samples_never_exceed_the_draws():
+    rng = np.random.default_rng(1)
+    white = rng.normal(size=(500, 3))
+    alternating = white * 0.1 + np.where(np.arange(500) % 2, 1, -1)[:, None]
+    for x in (white, alternating):
+        assert statistics.effective_sample_size(x) <= x.size
+        assert statistics.autocorrelation_time(x) >= 1
+
+
+def test_chains_that_sit_apart_count_as_few_samples_and_do_not_converge():
+    x = autoregressive(2_000, 4, 0.2, seed=3) + 3.0 * np.arange(4)
+    result = statistics.summary(x)
+    assert result.rhat > 1.5
+    assert result.ess < 40
+    assert not result.converged
+
+
+def test_agreeing_chains_converge():
+    result = statistics.summary(5.0 + autoregressive(2_000, 4, 0.5, seed=3))
+    assert result.converged
+    assert abs(result.mean - 5.0) < 4 * result.error
+
+
+def test_rhat_and_the_cap_on_ess_are_arvizs():
+    import arviz
+
+    x = autoregressive(1_000, 3, 0.7, seed=5)
+    assert statistics.rhat(x) == pytest.approx(arviz.rhat(x.T.copy(), method="rank"))
+    assert statistics.effective_sample_size(x) <= arviz.ess(x.T.copy(), method="mean")
+
+
+def test_a_single_chain_is_compared_half_with_half():
+    drifting = np.linspace(0, 5, 1_000) + np.random.default_rng(1).normal(size=1_000)
+    assert statistics.rhat(drifting) > 1.1
+    assert statistics.rhat(np.random.default_rng(1).normal(size=8_000)) < 1.01
+
+
+def test_a_series_that_never_changes_has_no_error_and_is_not_converged():
+    result = statistics.summary(np.full((100, 4), -812.25))
+    assert result.mean == -812.25
+    assert np.isnan(result.error)
+    assert np.isnan(result.rhat)
+    assert result.ess == 0
+    assert not result.converged
+    assert statistics.autocorrelation_time(np.ones(50)) == np.inf
+
+
+@pytest.mark.parametrize("n_draws", [0, 1, 3])
+def test_too_few_draws_give_nan_rather_than_a_guess(n_draws):
+    x = np.random.default_rng(1).normal(size=(n_draws, 2))
+    result = statistics.summary(x)
+    assert np.isnan(result.ess)
+    assert np.isnan(result.error)
+    assert not result.converged
+    assert statistics.equilibration(x) == 0
+
+
+def test_equilibration_finds_the_end_of_a_transient():
+    x = autoregressive(1_000, 3, 0.5, seed=2)
+    x[:200] += np.linspace(15, 0, 200)[:, None]
+    assert 100 < statistics.equilibration(x) < 300
+
+
+def test_values_that_are_not_finite_and_wrong_shapes_are_refused():
+    with pytest.raises(InputError, match="nan"):
+        statistics.summary(np.array([1.0, np.nan, 2.0, 3.0]))
+    with pytest.raises(InputError, match=r"\[n_draws, n_chains\]"):
+        statistics.autocorrelation_time(np.zeros((4, 4, 4)))

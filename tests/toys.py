@@ -1,0 +1,140 @@
+"""Small energy models with exact gradients, and exact distributions, for sampler tests.
+
+Every energy is a pure function of one replica: sums run along fixed, contiguous axes (no matrix
+products, whose rounding may depend on the number of replicas).
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+from ase import Atoms
+from scipy.optimize import brentq
+
+from alchemc import Canonical, Lattice, Sublattice
+
+
+def chain_lattice(*groups: tuple[tuple[str, ...], int]) -> Lattice:
+    """Lattice of well separated sites; each group is (species, number of sites)."""
+    symbols, sublattices, first = [], {}, 0
+    for index, (species, n_sites) in enumerate(groups):
+        sites = tuple(range(first, first + n_sites))
+        symbols += [species[0]] * n_sites
+        sublattices[f"s{index}"] = Sublattice(sites=sites, species=species)
+        first += n_sites
+    positions = np.zeros((first, 3))
+    positions[:, 0] = 3.0 * np.arange(first)
+    atoms = Atoms(symbols, positions=positions, cell=[3.0 * first, 9.0, 9.0], pbc=True)
+    return Lattice(atoms, sublattices)
+
+
+class RandomHamiltonian:
+    """E(λ) = Σ a_p λ_p + ½ Σ b_pq λ_p λ_q + c (Σ_p w_p λ_p)³, p = (site, species), random numbers.
+
+    Dense, no symmetry, and with ``cubic`` ≠ 0 not quadratic: the first-order swap estimate is off.
+    """
+
+    def __init__(self, lattice: Lattice, seed: int, cubic: float = 0.0) -> None:
+        rng = np.random.default_rng(seed)
+        n = lattice.n_sites * lattice.n_species_max
+        mask = np.asarray(lattice.allowed, dtype=float).ravel()
+        self.lattice = lattice
+        self.linear = 0.1 * rng.normal(size=n) * mask
+        pair = 0.1 * rng.normal(size=(n, n)) * mask * mask[:, None]
+        self.pair = 0.5 * (pair + pair.T)
+        self.wave = rng.normal(size=n) * mask / np.sqrt(lattice.n_sites)
+        self.cubic = cubic
+
+    def energy(self, occupations: np.ndarray) -> np.ndarray:
+        return self.energy_and_gradient(occupations)[0]
+
+    def energy_and_gradient(self, occupations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = self.lattice.weights(occupations).reshape(len(occupations), -1)
+        both = [self._evaluate(w) for w in weights]
+        gradient = np.array([g for _, g in both]).reshape(
+            len(occupations), self.lattice.n_sites, self.lattice.n_species_max
+        )
+        return np.array([e for e, _ in both]), gradient * np.asarray(self.lattice.allowed)
+
+    def energy_change(
+        self, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
+    ) -> np.ndarray:
+        changed = occupations.copy()
+        for row, (where, what) in enumerate(zip(sites, species, strict=True)):
+            changed[row, where[where >= 0]] = what[where >= 0]
+        return self.energy(changed) - self.energy(occupations)
+
+    def _evaluate(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
+        coupled = (self.pair * weights).sum(axis=1)
+        wave = float((self.wave * weights).sum())
+        energy = float((weights * (self.linear + 0.5 * coupled)).sum()) + self.cubic * wave**3
+        return energy, self.linear + coupled + 3.0 * self.cubic * wave**2 * self.wave
+
+
+class TabulatedHamiltonian:
+    """Another model's energies and gradients over all arrangements of a composition.
+
+    An expensive model is evaluated once per arrangement and then sampled for next to nothing; the
+    chain is the very chain of the model itself. ``temperature_of_perplexity`` chooses where the
+    exact distribution spreads over about so many states.
+    """
+
+    def __init__(self, hamiltonian, states: np.ndarray, batch: int = 64) -> None:
+        self.lattice = hamiltonian.lattice
+        self.states = np.asarray(states, dtype=np.int8)
+        starts = range(0, len(states), batch)
+        parts = [hamiltonian.energy_and_gradient(self.states[s : s + batch]) for s in starts]
+        self.energies = np.concatenate([e for e, _ in parts])
+        self.gradients = np.concatenate([g for _, g in parts])
+        self._radix = self.lattice.n_species_max ** np.arange(self.lattice.n_sites, dtype=np.int64)
+        keys = self._keys(self.states)
+        self._order = np.argsort(keys)
+        self._sorted = keys[self._order]
+
+    def index(self, occupations: np.ndarray) -> np.ndarray:
+        """Position of each occupation among ``states``; KeyError for one that is not there."""
+        keys = self._keys(occupations)
+        place = np.searchsorted(self._sorted, keys)
+        if (place == len(self._sorted)).any() or (self._sorted[place] != keys).any():
+            raise KeyError("an occupation left the enumerated composition")
+        return self._order[place]
+
+    def energy(self, occupations: np.ndarray) -> np.ndarray:
+        return self.energies[self.index(occupations)]
+
+    def energy_and_gradient(self, occupations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        index = self.index(occupations)
+        return self.energies[index], self.gradients[index]
+
+    def energy_change(
+        self, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
+    ) -> np.ndarray:
+        return RandomHamiltonian.energy_change(self, occupations, sites, species)
+
+    def probabilities(self, temperature: float) -> np.ndarray:
+        """Exact canonical probabilities of ``states``."""
+        exponent = -Canonical(self.lattice, temperature).beta * self.energies
+        weights = np.exp(exponent - exponent.max())
+        return weights / weights.sum()
+
+    def perplexity(self, temperature: float) -> float:
+        """exp(entropy) of the exact distribution: over how many states it spreads."""
+        p = self.probabilities(temperature)
+        return float(np.exp(-(p[p > 0] * np.log(p[p > 0])).sum()))
+
+    def temperature_of_perplexity(self, perplexity: float) -> float:
+        """Temperature (K) at which the distribution spreads over that many states."""
+        gap = lambda log_t: self.perplexity(np.exp(log_t)) - perplexity  # noqa: E731
+        return float(np.exp(brentq(gap, np.log(1.0), np.log(1e7), xtol=1e-6)))
+
+    def _keys(self, occupations: np.ndarray) -> np.ndarray:
+        return (np.asarray(occupations, dtype=np.int64) * self._radix).sum(axis=1)
+
+
+def arrangements(*groups: tuple[int, ...]) -> np.ndarray:
+    """All distinct arrangements of given species indices per sublattice, by brute force."""
+    states = [()]
+    for group in groups:
+        states = [s + p for s in states for p in sorted(set(permutations(group)))]
+    return np.array(states, dtype=np.int8)
