@@ -29,6 +29,7 @@ def perovskite(
     X: Species,
     a: float,
     size: int | Sequence[int] = (1, 1, 1),
+    *,
     charges: Mapping[str, float] | None = None,
     spectator_charges: Mapping[str, float] | None = None,
 ) -> Lattice:
@@ -73,6 +74,7 @@ def rocksalt(
     anion: Species,
     a: float,
     size: int | Sequence[int] = (1, 1, 1),
+    *,
     charges: Mapping[str, float] | None = None,
     spectator_charges: Mapping[str, float] | None = None,
 ) -> Lattice:
@@ -96,7 +98,7 @@ def rocksalt(
     >>> rocksalt(("Mg", "Ca"), "O", a=4.5, size=(2, 2, 2))
     Lattice(64 atoms, cation: 32 × (Mg, Ca))
     """
-    groups = {"cation": (cations, _FCC), "anion": (anion, _FCC + [0.5, 0, 0])}
+    groups = {"cation": (cations, _FCC), "anion": (anion, _FCC + np.array([0.5, 0, 0]))}
     return _build(groups, a, size, charges, spectator_charges)
 
 
@@ -106,6 +108,7 @@ def spinel(
     a: float,
     u: float = 0.2625,
     size: int | Sequence[int] = (1, 1, 1),
+    *,
     charges: Mapping[str, float] | None = None,
     spectator_charges: Mapping[str, float] | None = None,
 ) -> Lattice:
@@ -168,6 +171,7 @@ def fluorite(
     anion: Species,
     a: float,
     size: int | Sequence[int] = (1, 1, 1),
+    *,
     charges: Mapping[str, float] | None = None,
     spectator_charges: Mapping[str, float] | None = None,
 ) -> Lattice:

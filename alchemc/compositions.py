@@ -63,8 +63,8 @@ def parse_fractions(
 def _one(name: str, species: tuple[str, ...], entry: Any) -> np.ndarray:
     if not isinstance(entry, Mapping):
         raise InputError(
-            f"the composition of sublattice {name!r} is {entry!r}; give fractions by species such as "
-            f"{{{species[0]!r}: 1.0}}"
+            f"the composition of sublattice {name!r} is {entry!r}; give fractions by species "
+            f"such as {{{species[0]!r}: 1.0}}"
         )
     values = np.zeros(len(species))
     for symbol, value in entry.items():
@@ -132,11 +132,53 @@ def exact_counts(
 
 
 def _nearest_counts(fractions: np.ndarray, n_sites: int) -> np.ndarray:
-    """Counts of least deviation that add up to ``n_sites`` (largest remainders)."""
+    """Find the counts of least deviation that add up to ``n_sites`` (largest remainders)."""
     exact = fractions * n_sites
     counts = np.floor(exact + 1e-9).astype(np.int64)
     order = np.argsort(counts - exact, kind="stable")
     counts[order[: n_sites - counts.sum()]] += 1
+    return counts
+
+
+def site_slices(sublattices: Mapping[str, Sublattice]) -> dict[str, slice]:
+    """Part of the site axis that belongs to each sublattice."""
+    ends = np.cumsum([len(s.sites) for s in sublattices.values()]).tolist()
+    return dict(zip(sublattices, map(slice, [0, *ends], ends), strict=False))
+
+
+def check_occupations(occupations: Any, sublattices: Mapping[str, Sublattice]) -> np.ndarray:
+    """Validate occupations [n_sites] or [n_replicas, n_sites]; an int8 copy of the same shape."""
+    given = np.asarray(occupations)
+    slices = site_slices(sublattices)
+    n_sites = list(slices.values())[-1].stop
+    if given.dtype.kind not in "iu":
+        raise InputError(f"an occupation holds {given.dtype} values; give integer species indices")
+    if given.ndim not in (1, 2) or given.shape[-1] != n_sites:
+        raise InputError(
+            f"an occupation has shape {given.shape}; expected ({n_sites},) or "
+            f"(n_replicas, {n_sites})"
+        )
+    for name, sublattice in sublattices.items():
+        part = given[..., slices[name]]
+        wrong = (part < 0) | (part >= len(sublattice.species))
+        if wrong.any():
+            at = np.argwhere(wrong)[0]
+            replica = f" of replica {at[0]}" if given.ndim == 2 else ""
+            raise InputError(
+                f"site {slices[name].start + at[-1]}{replica} holds species index "
+                f"{part[tuple(at)]}; on sublattice {name!r} it may be 0 to "
+                f"{len(sublattice.species) - 1} ({', '.join(sublattice.species)})"
+            )
+    return given.astype(np.int8)
+
+
+def count_species(occupations: np.ndarray, sublattices: Mapping[str, Sublattice]) -> np.ndarray:
+    """Count the sites per species, int64 [..., n_sublattices, n_species_max]."""
+    widest = max(len(s.species) for s in sublattices.values())
+    counts = np.zeros((*occupations.shape[:-1], len(sublattices), widest), dtype=np.int64)
+    for s, part in enumerate(site_slices(sublattices).values()):
+        for k in range(widest):
+            counts[..., s, k] = (occupations[..., part] == k).sum(axis=-1)
     return counts
 
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
 from . import compositions
 from .compositions import Composition
 from .errors import InputError
 from .neighbours import Shell, find_shells
+from .sites import Sites, read_only
 from .structures import (
     as_matrix,
     check_all_covered,
@@ -34,6 +35,7 @@ from .structures import (
     parse_size,
     partial_sublattices,
     read_structure,
+    wrong_element,
 )
 from .sublattice import (
     VACANCY,
@@ -41,7 +43,6 @@ from .sublattice import (
     check_spectators,
     parse_spectator_charges,
     resolve_all,
-    suggestion,
 )
 from .symmetry import Symmetry, first_seen
 
@@ -52,7 +53,7 @@ _SITE_TYPE = 1000  # types of sites start above every atomic number
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Lattice:
+class Lattice(Sites):
     """The sites of a supercell, the species each may hold, and the spectators around them.
 
     Parameters
@@ -113,76 +114,11 @@ class Lattice:
             object.__setattr__(self, "composition", nominal)
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Names of the sublattices, in order."""
-        return tuple(self.sublattices)
-
-    @cached_property
-    def sites(self) -> np.ndarray:
-        """Atom index of every site, int64 [n_sites], by sublattice and then by atom index."""
-        return _read_only(
-            np.concatenate([s.sites for s in self.sublattices.values()], dtype=np.int64)
-        )
-
-    @property
-    def n_sites(self) -> int:
-        """Number of sites."""
-        return len(self.sites)
-
-    @cached_property
-    def n_species_max(self) -> int:
-        """Largest number of species on any sublattice."""
-        return max(len(s.species) for s in self.sublattices.values())
-
-    @cached_property
-    def sublattice_of_site(self) -> np.ndarray:
-        """Index into ``names`` for every site, int64 [n_sites]."""
-        sizes = [len(s.sites) for s in self.sublattices.values()]
-        return _read_only(np.repeat(np.arange(len(sizes), dtype=np.int64), sizes))
-
-    def site_slice(self, name: str) -> slice:
-        """The part of the site axis that belongs to one sublattice."""
-        if name not in self.sublattices:
-            raise InputError(f"no sublattice is called {name!r}; {suggestion(name, self.names)}")
-        sizes = [len(s.sites) for s in self.sublattices.values()]
-        start = sum(sizes[: self.names.index(name)])
-        return slice(start, start + len(self.sublattices[name].sites))
-
-    def species_of(self, site: int) -> tuple[str, ...]:
-        """The species a site may hold."""
-        if not 0 <= site < self.n_sites:
-            raise InputError(f"site {site} does not exist; sites run from 0 to {self.n_sites - 1}")
-        return self.sublattices[self.names[self.sublattice_of_site[site]]].species
-
-    @cached_property
-    def allowed(self) -> np.ndarray:
-        """Whether a site may hold a species, bool [n_sites, n_species_max]."""
-        return _read_only(self.atomic_numbers >= 0)
-
-    @cached_property
-    def atomic_numbers(self) -> np.ndarray:
-        """Atomic numbers, int64 [n_sites, n_species_max]; 0 for a vacancy, −1 where not allowed."""
-        table = np.full((len(self.names), self.n_species_max), -1, dtype=np.int64)
-        for row, sublattice in zip(table, self.sublattices.values(), strict=True):
-            row[: len(sublattice.species)] = [atomic_numbers[s] for s in sublattice.species]
-        return _read_only(table[self.sublattice_of_site])
-
-    @cached_property
-    def charges(self) -> np.ndarray | None:
-        """Charges in e, float64 [n_sites, n_species_max], 0 where not allowed; None if not given."""
-        table = np.zeros((len(self.names), self.n_species_max))
-        for row, sublattice in zip(table, self.sublattices.values(), strict=True):
-            if sublattice.charges is None:
-                return None
-            row[: len(sublattice.charges)] = sublattice.charges
-        return _read_only(table[self.sublattice_of_site])
-
-    @cached_property
     def spectators(self) -> np.ndarray:
         """Indices of the atoms that are no sites, int64."""
         spectator = np.ones(len(self.atoms), dtype=bool)
         spectator[self.sites] = False
-        return _read_only(np.flatnonzero(spectator).astype(np.int64))
+        return read_only(np.flatnonzero(spectator).astype(np.int64))
 
     @cached_property
     def spectator_charge(self) -> float | None:
@@ -208,12 +144,12 @@ class Lattice:
         All sites of a sublattice count as alike, whatever the reference holds there. Labels run
         from 0 in the order of the sites.
         """
-        return _read_only(first_seen(self._symmetry.orbits[self.sites]))
+        return read_only(first_seen(self._symmetry.orbits[self.sites]))
 
     @cached_property
     def translation_classes(self) -> np.ndarray:
         """Class of every site under pure translations, int64 [n_sites]; finer than ``classes``."""
-        return _read_only(first_seen(self._symmetry.translation_classes[self.sites]))
+        return read_only(first_seen(self._symmetry.translation_classes[self.sites]))
 
     def symmetry_permutations(self) -> np.ndarray:
         """Distinct site permutations by the supercell's symmetry, int64 [n_ops, n_sites].
@@ -271,133 +207,14 @@ class Lattice:
             sublattice = self.names[0]
         centres = np.arange(self.n_sites)[self.site_slice(sublattice)]
         others = np.arange(self.n_sites)[self.site_slice(other or sublattice)]
-        where = self.atoms.positions[self.sites]
-        return find_shells(where, self.atoms.cell.array, centres, others, int(n_shells), tolerance)
-
-    def composition_counts(
-        self, composition: Composition | None = None
-    ) -> dict[str, tuple[int, ...]]:
-        """Exact number of sites of each species, by sublattice.
-
-        Raises
-        ------
-        InputError
-            If a fraction is no whole number of sites; the message gives the nearest that is.
-
-        Examples
-        --------
-        >>> from alchemc import builders
-        >>> lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09, size=(4, 4, 4))
-        >>> lattice.composition_counts({"B": {"Sc": 0.25, "Ta": 0.75}})
-        {'B': (16, 48)}
-        """
-        return compositions.exact_counts(self.sublattices, self._nominal(composition))
-
-    def random(
-        self,
-        composition: Composition | None = None,
-        rng: np.random.Generator | None = None,
-        n_replicas: int | None = None,
-    ) -> np.ndarray:
-        """Uniformly random occupation with exact counts, int8.
-
-        Parameters
-        ----------
-        composition
-            Fractions by sublattice and species; the nominal composition by default.
-        rng
-            The generator to draw from. It must be given: nothing is seeded in secret.
-        n_replicas
-            Number of independent occupations; without it a single one is returned.
-
-        Returns
-        -------
-        numpy.ndarray
-            [n_sites], or [n_replicas, n_sites].
-        """
-        if not isinstance(rng, np.random.Generator):
-            raise InputError(f"rng is {rng!r}; give a numpy.random.Generator")
-        if n_replicas is not None and n_replicas < 1:
-            raise InputError(f"n_replicas is {n_replicas}; give at least 1")
-        counts = self.composition_counts(composition)
-        drawn = compositions.random_occupations(counts, rng, n_replicas or 1)
-        return drawn[0] if n_replicas is None else drawn
-
-    def mean_weights(self, composition: Composition | None = None) -> np.ndarray:
-        """λ̄: every site at its sublattice's composition, float64 [n_sites, n_species_max]."""
-        fractions = compositions.parse_fractions(self.sublattices, self._nominal(composition))
-        table = np.zeros((len(self.names), self.n_species_max))
-        for row, values in zip(table, fractions.values(), strict=True):
-            row[: len(values)] = values
-        return table[self.sublattice_of_site]
-
-    def weights(self, occupations: np.ndarray) -> np.ndarray:
-        """λ at a vertex: one where the site holds the species, float64 [..., n_sites, n_species_max]."""
-        return np.eye(self.n_species_max)[self.check(occupations)]
-
-    def counts(self, occupations: np.ndarray) -> np.ndarray:
-        """Number of sites per species, int64 [..., n_sublattices, n_species_max]."""
-        occupations = self.check(occupations)
-        shape = (*occupations.shape[:-1], len(self.names), self.n_species_max)
-        result = np.zeros(shape, dtype=np.int64)
-        for s, name in enumerate(self.names):
-            part = occupations[..., self.site_slice(name)]
-            for k in range(len(self.sublattices[name].species)):
-                result[..., s, k] = (part == k).sum(axis=-1)
-        return result
-
-    def enumerate(self, composition: Composition | None = None) -> np.ndarray:
-        """Every arrangement once, int8 [n_states, n_sites], in lexicographic order.
-
-        Without a composition, arrangements of every composition. More than 10⁶ are refused.
-
-        Examples
-        --------
-        >>> from alchemc import builders
-        >>> lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09, size=(2, 2, 2))
-        >>> lattice.enumerate({"B": {"Sc": 0.5, "Ta": 0.5}}).shape
-        (70, 8)
-        """
-        counts = None if composition is None else self.composition_counts(composition)
-        return compositions.all_occupations(self.sublattices, counts)
-
-    def check(self, occupations: np.ndarray) -> np.ndarray:
-        """Validate occupations and return them as int8 of the same shape.
-
-        Raises
-        ------
-        InputError
-            For a wrong shape, a type that is not an integer, or a species a site may not hold.
-        """
-        given = np.asarray(occupations)
-        if given.dtype.kind not in "iu":
-            raise InputError(
-                f"an occupation holds {given.dtype} values; give integer species indices"
-            )
-        if given.ndim not in (1, 2) or given.shape[-1] != self.n_sites:
-            raise InputError(
-                f"an occupation has shape {given.shape}; expected ({self.n_sites},) or "
-                f"(n_replicas, {self.n_sites})"
-            )
-        limit = self.allowed.sum(axis=1)
-        wrong = (given < 0) | (given >= limit)
-        if wrong.any():
-            at = np.argwhere(wrong)[0]
-            site = int(at[-1])
-            raise InputError(
-                f"site {site} holds species index {given[tuple(at)]}; it may hold 0 to "
-                f"{limit[site] - 1} ({', '.join(self.species_of(site))})"
-            )
-        return given.astype(np.int8)
-
-    def _nominal(self, composition: Composition | None) -> Composition:
-        chosen = composition if composition is not None else self.composition
-        if chosen is None:
-            raise InputError(
-                "no composition is given and the lattice has none; give fractions per sublattice "
-                "such as {'B': {'Sc': 0.5, 'Ta': 0.5}}"
-            )
-        return chosen
+        return find_shells(
+            self.atoms.positions[self.sites],
+            self.atoms.cell.array,
+            centres=centres,
+            others=others,
+            n_shells=int(n_shells),
+            tolerance=tolerance,
+        )
 
     def to_atoms(
         self,
@@ -405,7 +222,7 @@ class Lattice:
         positions: np.ndarray | None = None,
         cell: np.ndarray | None = None,
     ) -> Atoms:
-        """The structure of one occupation; vacancies are left out.
+        """Build the structure of one occupation; vacancies are left out.
 
         Parameters
         ----------
@@ -425,8 +242,8 @@ class Lattice:
         occupation = self.check(occupation)
         if occupation.ndim != 1:
             raise InputError(
-                f"to_atoms takes one occupation of shape ({self.n_sites},), not {occupation.shape}; "
-                "call it for each replica"
+                f"to_atoms takes one occupation of shape ({self.n_sites},), not "
+                f"{occupation.shape}; call it for each replica"
             )
         numbers = self.atoms.numbers.copy()
         numbers[self.sites] = self.atomic_numbers[np.arange(self.n_sites), occupation]
@@ -460,26 +277,18 @@ class Lattice:
             empty, or an element stands where it may not.
         """
         found = match_elements(self.atoms, atoms, tolerance)
-        spectators = self.spectators
-        wrong = spectators[found[spectators] != self.atoms.numbers[spectators]]
-        if len(wrong):
-            expected = chemical_symbols[self.atoms.numbers[wrong[0]]]
-            raise InputError(
-                f"the structure has {_name(found[wrong[0]])} where the lattice has a fixed "
-                f"{expected} (atom {wrong[0]}); give a structure of the same crystal"
-            )
+        spectators = found[self.spectators] == self.atoms.numbers[self.spectators]
+        if not spectators.all():
+            raise wrong_element(self.atoms, found, int(self.spectators[np.argmin(spectators)]))
         hits = self.atomic_numbers == found[self.sites][:, None]
         if not hits.any(axis=1).all():
             site = int(np.argmin(hits.any(axis=1)))
-            raise InputError(
-                f"the structure has {_name(found[self.sites[site]])} on site {site} (atom "
-                f"{self.sites[site]}), which may hold {', '.join(self.species_of(site))}; give a "
-                "structure of the same crystal or widen the sublattice's species"
-            )
+            species = self.species_of(site)
+            raise wrong_element(self.atoms, found, int(self.sites[site]), species)
         return hits.argmax(axis=1).astype(np.int8)
 
     def repeat(self, size: int | Sequence[int]) -> Lattice:
-        """The lattice of a supercell of ``size`` (three numbers of cells, or one for all).
+        """Repeat the cell ``size`` times (three numbers of cells, or one for all).
 
         Sublattices, charges and the nominal composition carry over.
         """
@@ -500,7 +309,7 @@ class Lattice:
         )
 
     def displaced_positions(self, amplitude: float, seed: int) -> np.ndarray:
-        """Reference positions plus Gaussian displacements, float64 [n_atoms, 3] in Å.
+        """Add Gaussian displacements to the reference positions, float64 [n_atoms, 3] in Å.
 
         ``amplitude`` is the standard deviation of each Cartesian component in Å; the numbers
         come from PCG64(``seed``), so they depend on nothing else.
@@ -535,14 +344,7 @@ class Lattice:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that defines the lattice, as plain lists, numbers and strings."""
-        optional = {
-            "spectator_charges": None
-            if self.spectator_charges is None
-            else dict(self.spectator_charges),
-            "composition": None
-            if self.composition is None
-            else {name: dict(entry) for name, entry in self.composition.items()},
-        }
+        charges, nominal = self.spectator_charges, self.composition
         return {
             "format": _FORMAT,
             "cell": self.atoms.cell.array.tolist(),
@@ -557,7 +359,8 @@ class Lattice:
                 }
                 for name, s in self.sublattices.items()
             ],
-            **optional,
+            "spectator_charges": None if charges is None else dict(charges),
+            "composition": None if nominal is None else {n: dict(x) for n, x in nominal.items()},
         }
 
     @classmethod
@@ -573,25 +376,18 @@ class Lattice:
         if form != _FORMAT:
             raise InputError(f"a stored lattice has format {form!r}; expected {_FORMAT!r}")
         try:
-            atoms = Atoms(
-                numbers=stored["numbers"],
-                positions=stored["positions"],
-                cell=stored["cell"],
-                pbc=True,
-            )
+            atoms = Atoms(stored["numbers"], stored["positions"], cell=stored["cell"], pbc=True)
             sublattices = {
                 s["name"]: Sublattice(s["sites"], s["species"], s["charges"])
                 for s in stored["sublattices"]
             }
-            charges, composition = stored["spectator_charges"], stored["composition"]
-        except InputError:
-            raise
+            optional = stored["spectator_charges"], stored["composition"]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"a stored lattice is damaged ({type(error).__name__}: {one_line(error)}); "
                 "build it again from its structure"
             ) from None
-        return cls(atoms, sublattices, charges, composition=composition)
+        return cls(atoms, sublattices, optional[0], composition=optional[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Lattice.from_dict, (self.to_dict(),)
@@ -663,12 +459,3 @@ class Lattice:
         Lattice(2 atoms, A: 1 × (Mg, Ca))
         """
         return cls(*icet_sublattices(atoms, chemical_symbols), spectator_charges)
-
-
-def _name(number: int) -> str:
-    return chemical_symbols[number] if number > 0 else "no atom"
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array

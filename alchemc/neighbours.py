@@ -6,6 +6,7 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from .errors import InputError
 
@@ -41,8 +42,6 @@ class PeriodicTree:
     """
 
     def __init__(self, positions: np.ndarray, cell: np.ndarray, margin: float) -> None:
-        from scipy.spatial import cKDTree
-
         self._cell, self._inverse = cell, np.linalg.inv(cell)
         self._margin = margin
         points, self._owner = self._with_images(self._wrapped(positions))
@@ -82,8 +81,6 @@ class PeriodicTree:
 
         ``positions`` equal to a point find that point itself at distance zero.
         """
-        from scipy.spatial import cKDTree
-
         home = cKDTree(self._wrapped(positions) @ self._cell)
         found = home.sparse_distance_matrix(self._tree, self._margin, output_type="ndarray")
         return found["i"], self._owner[found["j"]], found["v"]
@@ -92,7 +89,7 @@ class PeriodicTree:
 def find_overlap(
     positions: np.ndarray, cell: np.ndarray, shortest: float
 ) -> tuple[int, int, float] | None:
-    """The closest two atoms nearer than ``shortest`` Å (an atom and its image too), or None."""
+    """Find the closest two atoms (or an atom and its image) nearer than ``shortest`` Å."""
     tree = PeriodicTree(positions, cell, shortest)
     i, j, distance = tree.pairs(positions)
     once = (i != j) | (distance > 1e-8)
@@ -105,6 +102,7 @@ def find_overlap(
 def find_shells(
     positions: np.ndarray,
     cell: np.ndarray,
+    *,
     centres: np.ndarray,
     others: np.ndarray,
     n_shells: int,
@@ -120,7 +118,7 @@ def find_shells(
         expected = len(centres) * 4.2 * (cutoff / spacing) ** 3
         if expected > _MAX_PAIRS:
             raise InputError(
-                f"{n_shells} shells hold more than {_MAX_PAIRS} pairs of sites; ask for fewer shells"
+                f"{n_shells} shells hold over {_MAX_PAIRS} pairs; ask for fewer shells"
             )
         i, j, distance = PeriodicTree(positions[others], cell, cutoff).pairs(positions[centres])
         i, j = centres[i], others[j]

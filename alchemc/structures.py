@@ -7,20 +7,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
+from ase.io.cif import parse_cif
+from ase.io.formats import filetype
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
 from .neighbours import PeriodicTree, find_overlap
 from .sublattice import VACANCY, Sublattice, check_symbol
+from .symmetry import first_seen
 
 __all__ = ["Structure", "read_structure"]
 
 _SHORTEST_DISTANCE = 0.5  # Å
 _MAX_STRAIN = 0.2
 _OCCUPANCY_TOLERANCE = 1e-3
-_SAME_POSITION = 0.02  # Å
+_SAME_POSITION = 0.1  # Å
 
 
 class Structure(NamedTuple):
@@ -33,9 +39,14 @@ class Structure(NamedTuple):
     atoms: Atoms
     occupancies: list[dict[str, float] | None]
 
+    @classmethod
+    def ordered(cls, atoms: Any) -> Structure:
+        """Wrap a structure without partial occupancies."""
+        return cls(atoms, [None] * len(atoms))
+
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """The message of an exception on one line."""
+    """Put the message of an exception on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -145,36 +156,131 @@ def _check_cell(reference: np.ndarray, cell: np.ndarray) -> None:
     )
 
 
+def wrong_element(
+    reference: Atoms, found: np.ndarray, index: int, species: tuple[str, ...] | None = None
+) -> InputError:
+    """Error for an element (or none) where the lattice has another, or allows only ``species``."""
+    what = chemical_symbols[found[index]] if found[index] > 0 else "no atom"
+    if species is None:
+        expected = f"has a fixed {reference.symbols[index]}"
+        remedy = "give a structure of the same crystal"
+    else:
+        expected = f"has a site for {', '.join(species)}"
+        remedy = "give a structure of the same crystal or more species to the sublattice"
+    return InputError(
+        f"the structure has {what} where the lattice {expected} (atom {index} of the reference); "
+        f"{remedy}"
+    )
+
+
 def read_structure(path: str | Path) -> Structure:
     """Read any file ASE reads, with the partial occupancies of a CIF.
 
     Raises
     ------
     InputError
-        If the file is missing, unreadable, not periodic, or its occupancies make no sense.
+        If the file is missing or unreadable, or its occupancies make no sense.
     """
     path = Path(path)
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise InputError(f"the structure file '{path}' {what}; give the path of a structure file")
-    from ase.io import read
-
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # ASE on symmetry tags it does not use
-            atoms = read(path)
+            warnings.simplefilter("ignore")  # ASE on symmetry tags that it does not use
+            structure = _read_cif(path) if filetype(path) == "cif" else None
+            return structure or Structure.ordered(ase.io.read(path, index=-1))
+    except InputError:
+        raise
     except Exception as error:  # ASE's readers raise whatever they meet
         raise InputError(
-            f"'{path}' is not a structure file that ASE can read "
-            f"({type(error).__name__}: {one_line(error)}); check its format and file name extension"
+            f"'{path}' is not a structure file that ASE can read ({type(error).__name__}: "
+            f"{one_line(error)}); check its content and its file name extension"
         ) from error
-    if not isinstance(atoms, Atoms):
-        raise InputError(f"'{path}' holds no structure; give a file with one")
-    return Structure(atoms, _occupancies(atoms, path))
 
 
-def _occupancies(atoms: Atoms, path: Path) -> list[dict[str, float] | None]:
-    return [None] * len(atoms)
+def _read_cif(path: Path) -> Structure | None:
+    """Read the last structure of a CIF if it has partially occupied positions, else None.
+
+    ASE's own reader keeps one row of several that symmetry puts on one position and one of two
+    with the same element, so the rows are expanded and collected here.
+    """
+    blocks = [block for block in parse_cif(path) if block.has_structure()]
+    if not blocks or blocks[-1].get_cell().rank < 3:
+        return None
+    rows = blocks[-1].get_unsymmetrized_structure()
+    occupancies = _row_occupancies(blocks[-1].get("_atom_site_occupancy"), rows, path)
+    used = np.flatnonzero(occupancies > 0)
+    if (occupancies[used] == 1).all():
+        return None
+    group = blocks[-1].get_spacegroup(subtrans_included=True)
+    scaled = rows.get_scaled_positions(wrap=False)
+    orbits = [group.equivalent_sites([scaled[row]], onduplicates="keep")[0] for row in used]
+    row_of = np.repeat(used, [len(orbit) for orbit in orbits])
+    points = np.concatenate(orbits) @ rows.cell.array
+    label = _same_position(points, rows.cell.array)
+    contents: list[dict[int, float]] = [{} for _ in range(label.max() + 1)]
+    for position, row in zip(label.tolist(), row_of.tolist(), strict=True):
+        contents[position][row] = occupancies[row]
+    entries = [_occupants(content, rows, path) for content in contents]
+    first = np.unique(label, return_index=True)[1]
+    symbols = [_most_frequent(entry) for entry in entries]
+    atoms = Atoms(symbols, positions=points[first], cell=rows.cell, pbc=True)
+    return Structure(atoms, [None if len(entry) == 1 else entry for entry in entries])
+
+
+def _most_frequent(entry: dict[str, float]) -> str:
+    species = [symbol for symbol in entry if symbol != VACANCY]
+    return max(species, key=entry.__getitem__)
+
+
+def _row_occupancies(values: Any, rows: Atoms, path: Path) -> np.ndarray:
+    if values is None:
+        return np.ones(len(rows))
+    if not isinstance(values, list) or len(values) != len(rows):
+        raise InputError(f"'{path}' does not give one occupancy per atom; complete its atom loop")
+    result = np.ones(len(rows))
+    for row, value in enumerate(values):
+        if value in (".", "?"):
+            continue
+        if not isinstance(value, int | float) or not 0 <= value <= 1 + _OCCUPANCY_TOLERANCE:
+            raise InputError(
+                f"'{path}' gives row {row} ({rows.symbols[row]}) the occupancy {value!r}; "
+                "it must be a number from 0 to 1"
+            )
+        result[row] = value
+    return result
+
+
+def _same_position(points: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Label shared by points that are nearer than 0.1 Å to one another."""
+    i, j, _ = PeriodicTree(points, cell, _SAME_POSITION).pairs(points)
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(points), len(points)))
+    return first_seen(connected_components(graph, directed=False)[1])
+
+
+def _occupants(content: dict[int, float], rows: Atoms, path: Path) -> dict[str, float]:
+    """Fractions by species on one position, a vacancy for what is missing."""
+    entry: dict[str, float] = {}
+    for row, occupancy in content.items():
+        symbol = rows.symbols[row]
+        if symbol in entry:
+            raise InputError(
+                f"'{path}' puts {symbol} twice on the position of row {row}; merge the two rows "
+                "(the potential cannot tell charge states of one element apart)"
+            )
+        entry[symbol] = float(occupancy)
+    total = sum(entry.values())
+    if total > 1 + _OCCUPANCY_TOLERANCE * len(entry):
+        shares = ", ".join(f"{symbol} {x:g}" for symbol, x in entry.items())
+        raise InputError(
+            f"'{path}' fills one position to {total:.4g} ({shares}); occupancies must add up to at "
+            "most 1"
+        )
+    if total < 1 - _OCCUPANCY_TOLERANCE * len(entry):
+        entry[VACANCY] = 1 - total
+        return entry
+    return {symbol: x / total for symbol, x in entry.items()}
 
 
 def partial_sublattices(structure: Structure, path: str | Path) -> dict[str, Sublattice]:
@@ -244,7 +350,7 @@ def icet_sublattices(
     for index, entry in enumerate(chemical_symbols):
         if isinstance(entry, str) or not isinstance(entry, Sequence) or not entry:
             raise InputError(
-                f"chemical_symbols[{index}] is {entry!r}; give a list of symbols such as ['Sc', 'Ta']"
+                f"chemical_symbols[{index}] is {entry!r}; give a list such as ['Sc', 'Ta']"
             )
         if len(entry) == 1:
             numbers[index] = atomic_numbers[check_symbol(entry[0], f"chemical_symbols[{index}]")]
@@ -263,7 +369,7 @@ def icet_sublattices(
 
 
 def _letters(number: int) -> str:
-    """A, B, …, Z, AA, AB, …, as icet names sublattices."""
+    """Name sublattices A, B, …, Z, AA, AB, … as icet does."""
     name = ""
     number += 1
     while number:

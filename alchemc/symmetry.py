@@ -9,6 +9,9 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import spglib
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
 from .neighbours import PeriodicTree
@@ -61,7 +64,7 @@ class Symmetry:
         return basis @ self._cell, permutations
 
     def _candidates(self) -> np.ndarray:
-        """Translations in Å, [n, 3], that send a few probe atoms to atoms of their type."""
+        """Find translations in Å, [n, 3], that send a few probe atoms to atoms of their type."""
         kinds, counts = np.unique(self._types, return_counts=True)
         rarest = np.flatnonzero(self._types == kinds[np.argmin(counts)])
         candidates = self._positions[rarest[1:]] - self._positions[rarest[0]]
@@ -83,9 +86,6 @@ class Symmetry:
     @cached_property
     def translation_classes(self) -> np.ndarray:
         """Label [n_atoms] shared by atoms that a pure translation maps onto one another."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         _, permutations = self._generators
         n = len(self._types)
         if not permutations:
@@ -98,22 +98,18 @@ class Symmetry:
     @cached_property
     def _dataset(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rotations [n, 3, 3] and translations [n, 3] in primitive axes, orbits [n_primitive]."""
-        import spglib
-
         primitive, _ = self._generators
         first = np.unique(self.translation_classes, return_index=True)[1]
         scaled = self._positions[first] @ np.linalg.inv(primitive)
+        crystal = (primitive.tolist(), scaled.tolist(), self._types[first].tolist())
         try:
-            found = spglib.get_symmetry_dataset((primitive, scaled, self._types[first]), SYMPREC)
-        except spglib.SpglibError as error:
+            found = spglib.get_symmetry_dataset(crystal, SYMPREC)
+        except spglib.SpglibError:  # raised or returned as None, by spglib's setting
             found = None
-            reason = f" ({error})".replace("\n", " ")
-        else:
-            reason = ""
         if found is None:
             raise InputError(
-                f"spglib finds no symmetry for the reference structure of {len(first)} atoms in "
-                f"the primitive cell{reason}; check it for atoms that are too close"
+                f"spglib finds no symmetry for the {len(first)} atoms of the reference's primitive "
+                "cell; check the reference for atoms that are too close"
             )
         return found.rotations, found.translations, found.crystallographic_orbits
 
@@ -199,7 +195,7 @@ def _integer_row_basis(rows: list[list[int]]) -> list[list[int]]:
     basis = []
     for column in range(3):
         while sum(row[column] != 0 for row in rows) > 1:
-            rows.sort(key=lambda row: abs(row[column]) or float("inf"))  # noqa: B023
+            rows.sort(key=lambda row: abs(row[column]) or float("inf"))
             pivot = rows[0]
             for row in rows[1:]:
                 factor = row[column] // pivot[column]
