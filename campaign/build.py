@@ -1,0 +1,268 @@
+"""From a checked campaign file to the objects it names: lattice, energy model, kernel, chains."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import ensembles, potentials, sampler
+from ..errors import InputError
+from ..lattice import Lattice, Sublattice
+from ..protocols import Hamiltonian, Kernel
+from .config import PROTOTYPE_KEYS, Config, SublatticeSection
+from .precision import order_series
+
+__all__ = [
+    "Crystal",
+    "build_crystal",
+    "build_hamiltonian",
+    "build_kernel",
+    "check_precision",
+    "composition",
+    "model_facts",
+    "resolve",
+]
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """Lattice and the positions [n_atoms, 3] (Å) that the energy model is bound to."""
+
+    lattice: Lattice
+    positions: np.ndarray
+
+
+def build_crystal(config: Config, folder: Path) -> Crystal:
+    """Lattice and positions of a campaign.
+
+    Parameters
+    ----------
+    config
+        The campaign.
+    folder
+        Where relative paths of structure files start.
+
+    Raises
+    ------
+    InputError
+        If the structure cannot be read or its atoms overlap, or a sublattice or its composition
+        cannot be made.
+    """
+    structure = config.structure
+    if structure.prototype is not None:
+        lattice = _from_prototype(config)
+    else:
+        lattice = _from_file(config, folder)
+    _full_composition(config, lattice)
+    if structure.displacement > 0:
+        seed = structure.displacement_seed
+        positions = lattice.displaced_positions(structure.displacement, seed)
+    else:
+        positions = lattice.atoms.get_positions()
+    return Crystal(lattice, positions)
+
+
+def _from_prototype(config: Config) -> Lattice:
+    from .. import builders  # noqa: PLC0415  (imports ASE's builders)
+
+    structure = config.structure
+    assert structure.prototype is not None  # noqa: S101  (checked by the caller)
+    for name, section in config.sublattices.items():
+        if section.sites is not None or section.species is not None:
+            raise InputError(
+                f"sublattices.{name}: the prototype {structure.prototype} brings its own sites and "
+                "species; list the species in [structure] and leave both keys out here"
+            )
+    values: dict[str, Any] = {}
+    for key in PROTOTYPE_KEYS[structure.prototype]:
+        value = getattr(structure, key)
+        if value is not None:
+            values[key] = tuple(value) if isinstance(value, list) else value
+    charges: dict[str, float] = {}
+    for section in config.sublattices.values():
+        charges |= section.charges or {}
+    return builders.PROTOTYPES[structure.prototype](
+        **values,
+        size=tuple(structure.supercell),
+        charges=charges or None,
+        spectator_charges=structure.spectator_charges,
+    )
+
+
+def _from_file(config: Config, folder: Path) -> Lattice:
+    structure = config.structure
+    assert structure.file is not None  # noqa: S101  (checked by the caller)
+    sections = config.sublattices
+    explicit = {name: s for name, s in sections.items() if s.sites is not None}
+    for name, section in sections.items():
+        if section.sites is None and (explicit or section.species or section.charges):
+            raise InputError(
+                f"sublattices.{name} has no 'sites': give a symbol, symbols or atom indices (only "
+                "the partial occupancies of a CIF make sublattices by themselves)"
+            )
+    return Lattice.from_file(
+        folder / structure.file,
+        {name: _sublattice(name, section) for name, section in explicit.items()} or None,
+        supercell=tuple(structure.supercell),
+        spectator_charges=structure.spectator_charges,
+    )
+
+
+def _sublattice(name: str, section: SublatticeSection) -> Sublattice:
+    if section.species is None:
+        raise InputError(f"sublattices.{name}.species is missing: list the species its sites hold")
+    sites = section.sites
+    charges = section.charges
+    try:
+        return Sublattice(
+            sites=tuple(sites) if isinstance(sites, list) else sites,  # type: ignore[arg-type]
+            species=tuple(section.species),
+            charges=charges,  # type: ignore[arg-type]
+        )
+    except InputError as error:
+        raise InputError(f"sublattices.{name}: {error}") from error
+
+
+def composition(config: Config) -> dict[str, dict[str, float]]:
+    """Fractions of the species on every sublattice, as far as the campaign gives them."""
+    return {
+        name: dict(section.composition)
+        for name, section in config.sublattices.items()
+        if section.composition is not None
+    }
+
+
+def _full_composition(config: Config, lattice: Lattice) -> dict[str, dict[str, float]]:
+    """Return the campaign's composition, completed by that of the structure file.
+
+    Raises
+    ------
+    InputError
+        If a sublattice does not exist or its composition is no whole number of sites.
+    """
+    for name in config.sublattices:
+        if name not in lattice.names:
+            close = difflib.get_close_matches(name, lattice.names, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(lattice.names)}"
+            raise InputError(f"sublattices.{name}: the structure has no such sublattice; {hint}")
+    nominal = {name: dict(entry) for name, entry in (lattice.composition or {}).items()}
+    full = nominal | composition(config)
+    lattice.composition_counts(full)
+    return full
+
+
+def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config:
+    """Write every default out: steps per draw, warm-up, seed, composition, path of the model.
+
+    Parameters
+    ----------
+    config
+        The campaign as given.
+    lattice
+        Its lattice.
+    folder
+        Where a relative path of a model starts.
+    seed
+        Used if the campaign has none.
+    """
+    run = config.run
+    thin = run.thin if run.thin is not None else lattice.n_sites
+    warmup = run.warmup if run.warmup is not None else -(-run.draws * thin // 5)
+    given = run.seed if run.seed is not None else seed
+    run = run.model_copy(update={"thin": thin, "warmup": warmup, "seed": given})
+    model = config.potential.model
+    path = folder / Path(model).expanduser()
+    if Path(model).name != model or path.is_file():
+        model = str(path.resolve()) if path.exists() else model
+    potential = config.potential.model_copy(update={"model": model})
+    sublattices = {
+        name: config.sublattices.get(name, SublatticeSection()).model_copy(
+            update={"composition": fractions}
+        )
+        for name, fractions in _full_composition(config, lattice).items()
+    }
+    return config.model_copy(
+        update={"run": run, "potential": potential, "sublattices": sublattices}
+    )
+
+
+def build_hamiltonian(config: Config, crystal: Crystal) -> Hamiltonian:
+    """Energy model of a campaign, bound to its positions.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind of potential.
+    ModelError
+        If the model cannot be loaded or does not know a species.
+    """
+    potential = config.potential
+    kinds = potentials.POTENTIALS
+    if potential.kind not in kinds:
+        close = difflib.get_close_matches(potential.kind, kinds, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(kinds)}"
+        raise InputError(f"potential.kind = '{potential.kind}' is not known; {hint}")
+    options: dict[str, Any] = {"head": potential.head} if potential.head is not None else {}
+    return kinds[potential.kind](
+        crystal.lattice,
+        model=potential.model,
+        device=potential.device,
+        dtype=potential.dtype,
+        trust=potential.trust,
+        positions=crystal.positions,
+        **options,
+    )
+
+
+def build_kernel(config: Config, hamiltonian: Hamiltonian, point: Mapping[str, float]) -> Kernel:
+    """Kernel of a campaign at a thermodynamic point."""
+    ensemble = ensembles.Canonical(hamiltonian.lattice, point["temperature"])
+    section = config.sampler
+    if section.kernels is None:
+        return _simple_kernel(section.kind, section.balancing, hamiltonian, ensemble)
+    return sampler.Mixture(
+        (_simple_kernel(part.kind, part.balancing, hamiltonian, ensemble), part.weight)
+        for part in section.kernels
+    )
+
+
+def _simple_kernel(
+    kind: str, balancing: str | None, hamiltonian: Hamiltonian, ensemble: ensembles.Canonical
+) -> Kernel:
+    options = {"balancing": balancing} if balancing is not None else {}
+    return sampler.KERNELS[kind](hamiltonian, ensemble, **options)
+
+
+def check_precision(config: Config, lattice: Lattice) -> None:
+    """Refuse a precision that names an order which does not exist or fit, before anything runs.
+
+    Raises
+    ------
+    InputError
+        If a name is neither ``energy`` nor an order that this lattice can have.
+    """
+    occupation = np.zeros((1, 1, lattice.n_sites), dtype=np.int8)
+    for name in config.run.precision:
+        if name != "energy":
+            try:
+                order_series(lattice, occupation, name)
+            except InputError as error:
+                raise InputError(f"run.precision: {error}") from error
+
+
+def model_facts(hamiltonian: Hamiltonian) -> dict[str, Any]:
+    """Return what the energy model says of itself (name, sha256 …), as plain values for TOML."""
+    info = getattr(hamiltonian, "model_info", None)
+    if info is None:
+        return {"name": type(hamiltonian).__name__}
+    facts = info._asdict() if hasattr(info, "_asdict") else dict(vars(info))
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in facts.items()
+        if isinstance(value, str | int | float | tuple)
+    }

@@ -1,0 +1,287 @@
+"""The campaign file: what every TOML key means, and what is refused.
+
+Nothing is guessed: an unknown key, a wrong type or an impossible combination is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from ..errors import InputError
+from ._config_errors import explain
+
+__all__ = ["Config", "load_config", "parse_config"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Order = Literal["rock-salt", "layered", "columnar"]
+Name = Annotated[str, Field(min_length=1)]
+Symbols = Annotated[list[Name], Field(min_length=1)]
+SymbolOrSymbols = Annotated[
+    Name | Symbols | None, Field(description="a symbol, or a list of the species that mix")
+]
+Sites = Annotated[
+    Name | Symbols | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None,
+    Field(description="a symbol, a list of symbols, or a list of atom indices (0 or above)"),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+PROTOTYPE_KEYS: dict[str, tuple[str, ...]] = {
+    "perovskite": ("A", "B", "X", "a"),
+    "rocksalt": ("cations", "anion", "a"),
+    "spinel": ("cations", "anion", "a", "u"),
+    "fluorite": ("cations", "anion", "a"),
+}
+OPTIONAL_PROTOTYPE_KEYS = frozenset({"u"})
+_ALL_PROTOTYPE_KEYS = frozenset(key for keys in PROTOTYPE_KEYS.values() for key in keys)
+
+
+class Structure(_Section):
+    """The crystal: a file, or a prototype with its species and lattice constant (Å)."""
+
+    file: Name | None = None
+    prototype: Literal["perovskite", "rocksalt", "spinel", "fluorite"] | None = None
+    A: SymbolOrSymbols = None
+    B: SymbolOrSymbols = None
+    X: SymbolOrSymbols = None
+    cations: SymbolOrSymbols = None
+    anion: SymbolOrSymbols = None
+    a: Positive | None = None
+    u: Positive | None = None
+    supercell: Annotated[list[Count], Field(min_length=3, max_length=3)] = [1, 1, 1]
+    displacement: NotNegative = 0.0
+    displacement_seed: Annotated[int, Field(ge=0)] = 0
+    spectator_charges: dict[Name, Finite] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = self.model_fields_set & _ALL_PROTOTYPE_KEYS
+        if (self.file is None) == (self.prototype is None):
+            raise ValueError("give either 'file' or 'prototype', one of the two")
+        if self.prototype is None:
+            if given:
+                raise ValueError(f"{_quoted(given)} belong to a prototype, not to a file")
+            return self
+        wanted = PROTOTYPE_KEYS[self.prototype]
+        if foreign := given - set(wanted):
+            raise ValueError(
+                f"a {self.prototype} has no {_quoted(foreign)}; its keys are {_quoted(wanted)}"
+            )
+        if missing := set(wanted) - given - OPTIONAL_PROTOTYPE_KEYS:
+            raise ValueError(f"a {self.prototype} needs {_quoted(missing)} as well")
+        return self
+
+
+def _quoted(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))
+
+
+class SublatticeSection(_Section):
+    """Sites that exchange species, and how many of each there are.
+
+    ``sites`` (symbols or atom indices) and ``species`` are for structures from a file; a prototype
+    brings its own, and so does a CIF with partial occupancies, whose composition is the default.
+    """
+
+    sites: Sites = None
+    species: Annotated[list[Name], Field(min_length=2)] | None = None
+    composition: Annotated[dict[Name, NotNegative], Field(min_length=1)] | None = None
+    charges: dict[Name, Finite] | None = None
+
+
+def _no_relaxation(value: Any) -> Any:
+    if value is True:
+        raise ValueError(
+            "relaxed energies are not available in this version; remove the key or set it to false"
+        )
+    return value
+
+
+class Potential(_Section):
+    """The energy model."""
+
+    kind: Name = "mace"
+    model: Name = "bundled"
+    trust: bool = False
+    relax: Annotated[bool, BeforeValidator(_no_relaxation)] = False
+    dtype: Literal["float32", "float64"] = "float64"
+    device: Name = "auto"
+    head: Name | None = None
+
+
+def _measured(precision: dict[str, float]) -> dict[str, float]:
+    orders = get_args(Order)
+    for name in precision:
+        if name != "energy" and name.rpartition(" ")[2] not in orders:
+            close = difflib.get_close_matches(name, ["energy", *orders], n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "an order takes its sublattice first"
+            known = ", ".join(f"'{known}'" for known in ("energy", *orders))
+            raise ValueError(f"'{name}' is not measured; expected {known}; {hint}")
+    return precision
+
+
+def _falling(temperatures: list[float]) -> list[float]:
+    if len(set(temperatures)) != len(temperatures):
+        raise ValueError("every temperature may be given once")
+    return sorted((float(value) for value in temperatures), reverse=True)
+
+
+class Ensemble(_Section):
+    """What is sampled: the canonical ensemble, swept from the highest temperature (K) down."""
+
+    kind: Literal["canonical"] = "canonical"
+    temperatures: Annotated[list[Positive], Field(min_length=1), AfterValidator(_falling)]
+
+
+class MixturePart(_Section):
+    """One kernel of a mixture and how often it is used."""
+
+    kind: Literal["random-swap", "gibbs-with-gradients"]
+    weight: Positive = 1.0
+    balancing: Literal["sqrt", "barker"] | None = None
+
+    @model_validator(mode="after")
+    def _balancing_is_for_informed_swaps(self) -> Self:
+        if self.balancing is not None and self.kind != "gibbs-with-gradients":
+            raise ValueError(f"'balancing' belongs to gibbs-with-gradients, not to {self.kind}")
+        return self
+
+
+class Sampler(_Section):
+    """How it is sampled."""
+
+    kind: Literal["random-swap", "gibbs-with-gradients", "mixture"] = "gibbs-with-gradients"
+    balancing: Literal["sqrt", "barker"] | None = None
+    kernels: Annotated[list[MixturePart], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        if self.balancing is not None and self.kind != "gibbs-with-gradients":
+            raise ValueError(f"'balancing' belongs to gibbs-with-gradients, not to {self.kind}")
+        if (self.kernels is not None) != (self.kind == "mixture"):
+            raise ValueError(
+                "a mixture needs 'kernels', for instance "
+                "[{kind = 'random-swap'}, {kind = 'gibbs-with-gradients', weight = 3}]; "
+                "no other kind takes them"
+            )
+        return self
+
+
+class RunSection(_Section):
+    """How long, with how many chains, from which seed.
+
+    ``draws`` are stored configurations per chain and temperature, ``thin`` steps apart (default:
+    one step per site); ``warmup`` steps come before, at every temperature (default: a fifth of the
+    steps that are sampled). With ``precision`` a temperature ends early once the standard error of
+    each named quantity is reached: ``energy`` (eV per cell) or an order such as ``rock-salt``
+    (``B rock-salt`` if there are several sublattices).
+    """
+
+    chains: Count = 4
+    draws: Count = 200
+    thin: Count | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    precision: Annotated[dict[Name, Positive], AfterValidator(_measured)] = {}
+
+
+class Analysis(_Section):
+    """What is computed from the samples: ordering vectors by name, and shells of neighbours."""
+
+    orders: list[Order] = ["rock-salt", "layered", "columnar"]
+    shells: Annotated[int, Field(ge=0)] = 4
+
+
+class Config(_Section):
+    """A campaign."""
+
+    title: str = ""
+    structure: Structure
+    sublattices: dict[Name, SublatticeSection] = {}
+    potential: Potential = Potential()
+    ensemble: Ensemble
+    sampler: Sampler = Sampler()
+    run: RunSection = RunSection()
+    analysis: Analysis = Analysis()
+
+
+def parse_config(text: str, source: str = "campaign") -> Config:
+    """Check the text of a campaign file.
+
+    Parameters
+    ----------
+    text
+        TOML.
+    source
+        What the text is called in messages.
+
+    Raises
+    ------
+    InputError
+        If the text is not TOML, or a key or value cannot be used.
+
+    Examples
+    --------
+    >>> config = parse_config('''
+    ... [structure]
+    ... prototype = "perovskite"
+    ... A = "Sr"
+    ... B = ["Sc", "Ta"]
+    ... X = "O"
+    ... a = 3.98
+    ... [sublattices.B]
+    ... composition = {Sc = 0.5, Ta = 0.5}
+    ... [ensemble]
+    ... temperatures = [1000, 2000]
+    ... ''')
+    >>> config.ensemble.temperatures
+    [2000.0, 1000.0]
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source} is not valid TOML: {error}") from error
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {explain(error, Config, content)}") from None
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a campaign file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its content cannot be used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"no campaign file {path}; `alchemc init {path}` writes one to start from"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file in UTF-8: {error}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    return parse_config(text, str(path))

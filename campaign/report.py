@@ -1,0 +1,164 @@
+"""The report of a run: one HTML file that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from .. import __version__, analysis
+from ..records import Run
+from . import files
+from . import report_sections as sections
+from .report_data import embedded_json, page_data
+
+__all__ = ["report_page", "write_report"]
+
+SLOT = re.compile(r"\{\{(\w+)\}\}")
+BUNDLED = ("models", "bundled")
+
+
+def write_report(run: Run, path: str | Path, results: Mapping[str, Any] | None = None) -> Path:
+    """Write the report of a run; an older one of that name is replaced in one step.
+
+    Parameters
+    ----------
+    run
+        A run in memory or opened from disk.
+    path
+        The HTML file.
+    results
+        What ``analysis.analyze_run(run)`` gave, if it is at hand.
+
+    Returns
+    -------
+    The path.
+    """
+    path = Path(path)
+    files.replace_atomically(path, report_page(run, results).encode())
+    return path
+
+
+def report_page(run: Run, results: Mapping[str, Any] | None = None) -> str:
+    """Text of the report; see `write_report`."""
+    results = analysis.analyze_run(run) if results is None else results
+    data = page_data(run, results)
+    title = results["title"] or results["formula"]
+    return _fill(
+        _template("report.html"),
+        {
+            "version": escape(__version__),
+            "page_title": escape(f"{title} – alchemc report"),
+            "css": _template("report.css"),
+            "banner": sections.banner(results),
+            "title": escape(title),
+            "subtitle": sections.subtitle(results),
+            "headline": sections.headline(results),
+            "caveats": sections.caveat_list(results["caveats"]),
+            "band_note": _band_note(results),
+            "sweep_plots": sections.sweep_plots(results),
+            "structure": sections.structure_section(data["structure"]),
+            "short_range": sections.shells_section(results),
+            "table": sections.results_table(results),
+            "model": _model(run),
+            "provenance": _provenance(run),
+            "toml": escape(_toml(run.config) or "This run was made in Python, without a file."),
+            "data": embedded_json(data),
+            "plotly": _plotly(),
+            "viewer_js": _template("viewer.js"),
+            "report_js": _template("report.js"),
+        },
+    )
+
+
+def _fill(template: str, slots: Mapping[str, str]) -> str:
+    """Replace every {{slot}} once, so that braces inside the values stay."""
+    return SLOT.sub(lambda match: slots[match.group(1)], template)
+
+
+def _template(name: str) -> str:
+    return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    source = resources.files("plotly").joinpath("package_data", "plotly.min.js")
+    return source.read_text(encoding="utf-8").replace("</script", "<\\/script")
+
+
+def _band_note(results: Mapping[str, Any]) -> str:
+    transition = results["transition"]
+    note = "Dotted lines: a random arrangement." if results["points"][0]["orders"] else ""
+    if transition and transition["status"] == "bracketed":
+        note += " Shaded: where this cell’s apparent ordering temperature lies."
+    return note
+
+
+# ---- what the run was made with
+
+
+def _model(run: Run) -> str:
+    facts = {k: v for k, v in dict(run.attrs.get("model", {})).items() if k != "card"}
+    if not facts:
+        return "<p>The energy model of this run was built in Python and left no description.</p>"
+    card = run.attrs["model"].get("card") or _bundled_card(facts.get("sha256"))
+    worth = sections.fact_list(card) if card else _no_card(facts)
+    return (
+        f"{worth}<details><summary>The model itself</summary>{sections.fact_list(facts)}</details>"
+    )
+
+
+def _no_card(facts: Mapping[str, Any]) -> str:
+    name = escape(str(facts.get("name", "This model")))
+    return (
+        f'<p class="caveat warning">{name} comes without a model card: its accuracy for these '
+        "species and arrangements is not stated here. Compare its swap energies with reference "
+        "calculations before trusting an ordering temperature.</p>"
+    )
+
+
+def _bundled_card(sha256: str | None) -> dict[str, Any] | None:
+    """Card of the bundled potential if it is the one that made the run."""
+    spec = importlib.util.find_spec(f"{__package__.rpartition('.')[0]}.potentials")
+    for place in (spec.submodule_search_locations if spec else None) or []:
+        folder = Path(place, *BUNDLED)
+        tensors, description = folder / "model.safetensors", folder / "model.json"
+        if not (tensors.is_file() and description.is_file()):
+            continue
+        if hashlib.sha256(tensors.read_bytes()).hexdigest() == sha256:
+            return dict(json.loads(description.read_text(encoding="utf-8")).get("card") or {})
+    return None
+
+
+def _provenance(run: Run) -> str:
+    model = run.attrs.get("model", {})
+    return sections.fact_list(
+        {
+            "created": run.attrs.get("created"),
+            "seed": run.config.get("run", {}).get("seed", run.attrs.get("seed")),
+            "model": model.get("name"),
+            "model sha256": model.get("sha256"),
+            "lattice sha256": run.lattice.fingerprint,
+            "versions": run.attrs.get("versions") or {"alchemc (this report)": __version__},
+            "machine": run.attrs.get("machine"),
+        }
+    )
+
+
+def _toml(config: Mapping[str, Any]) -> str:
+    return tomli_w.dumps(_without_none(config))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(v) for key, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value if item is not None]
+    return value

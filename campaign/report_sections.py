@@ -1,0 +1,294 @@
+"""Pieces of a report as HTML: headline, caveats, tables, provenance. All text is escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+__all__ = [
+    "banner",
+    "caveat_list",
+    "fact_list",
+    "headline",
+    "measured",
+    "results_table",
+    "shells_section",
+    "structure_section",
+    "subtitle",
+    "sweep_plots",
+]
+
+TITLES = {
+    "above-melting": "Above melting.",
+    "unconverged": "Not converged.",
+    "magnetic": "Magnetic elements.",
+    "one-chain": "One chain.",
+    "hot-points": "Hot points.",
+    "landscape": "Energy landscape.",
+    "one-size": "One size.",
+    "coulomb": "No long-range Coulomb.",
+    "order-left-out": "Orders left out.",
+    "incomplete-star": "Incomplete star.",
+}
+
+
+def measured(number: Mapping[str, Any] | None, *, scale: float = 1.0) -> str:
+    """A number with its error, the error to two digits.
+
+    Examples
+    --------
+    >>> measured({"mean": -38.123456, "error": 0.00123})
+    '−38.1235 ± 0.0012'
+    >>> measured({"mean": 0.5, "error": None})
+    '0.5000 ± ?'
+    >>> measured(None)
+    '–'
+    """
+    if number is None or number["mean"] is None:
+        return "–"
+    mean, error = number["mean"] * scale, number["error"]
+    if error is None:
+        return _signed(f"{mean:.4f}") + " ± ?"
+    error *= scale
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
+    return f"{_signed(f'{mean:.{digits}f}')} ± {error:.{digits}f}"
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def kelvin(temperature: float) -> str:
+    """Temperature for people: whole kelvins, thousands separated."""
+    return f"{temperature:,.0f} K"
+
+
+def banner(results: Mapping[str, Any]) -> str:
+    """First line of the page: what is critical; empty if nothing is."""
+    critical = [c for c in results["caveats"] if c["level"] == "critical"]
+    if not critical:
+        return ""
+    lines = "".join(f"<p>{escape(c['text'])}</p>" for c in critical)
+    return f'<div class="banner" role="alert">{lines}</div>'
+
+
+def subtitle(results: Mapping[str, Any]) -> str:
+    """One line on what was sampled."""
+    points = results["points"]
+    mixes = "; ".join(
+        f"{name}: " + ", ".join(f"{n} {species}" for species, n in entry["counts"].items())
+        for name, entry in results["sublattices"].items()
+    )
+    span = kelvin(points[0]["temperature"])
+    if len(points) > 1:
+        span = f"{len(points)} temperatures, {span} to {kelvin(points[-1]['temperature'])}"
+    return escape(
+        f"{results['formula']}, {results['n_atoms']} sites in the cell of which "
+        f"{results['n_sites']} mixed ({mixes}). {span}. {results['landscape'].capitalize()}."
+    )
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """Cards with the four numbers people look for first."""
+    cards = [
+        _transition_card(results),
+        _order_card(results),
+        _convergence_card(results["points"]),
+        _samples_card(results["points"]),
+    ]
+    return f'<div class="cards">{"".join(card for card in cards if card)}</div>'
+
+
+def _card(label: str, value: str, remark: str, kind: str = "") -> str:
+    return (
+        f'<div class="card"><p class="label">{escape(label)}</p>'
+        f'<p class="value {kind}">{escape(value)}</p><p class="remark">{escape(remark)}</p></div>'
+    )
+
+
+def _transition_card(results: Mapping[str, Any]) -> str:
+    transition = results["transition"]
+    if transition is None:
+        return ""
+    lower, upper = transition["bracket"]["lower"], transition["bracket"]["upper"]
+    value = {
+        "bracketed": f"{lower or 0:,.0f}–{upper or 0:,.0f} K",
+        "above": f"above {lower or 0:,.0f} K",
+        "below": "not bracketed",
+        "none": "no order seen",
+    }.get(transition["status"], "not measured")
+    order = f"{transition['order']}; " if transition["order"] else ""
+    remark = f"{order}one size, {results['landscape']}"
+    return _card("Apparent ordering temperature", value, remark)
+
+
+def _order_card(results: Mapping[str, Any]) -> str:
+    coldest = results["points"][0]
+    if not coldest["orders"]:
+        return ""
+    leading = (results["transition"] or {}).get("order")
+    name = leading or max(coldest["orders"], key=lambda k: coldest["orders"][k]["mean"] or 0.0)
+    number = coldest["orders"][name]
+    random = "" if number["random"] is None else f"; random {number['random']:.2g}"
+    flag = "" if number["converged"] else "; not converged"
+    remark = f"|ψ|² at {kelvin(coldest['temperature'])}{random}{flag}"
+    kind = "" if number["converged"] else "bad"
+    return _card(f"{name.capitalize()} order", measured(number), remark, kind)
+
+
+def _convergence_card(points: Sequence[Mapping[str, Any]]) -> str:
+    good = sum(point["converged"] for point in points)
+    kind = "good" if good == len(points) else "bad"
+    remark = "R-hat below 1.01 and 100 effective draws, for energy and every order"
+    return _card("Converged temperatures", f"{good} of {len(points)}", remark, kind)
+
+
+def _samples_card(points: Sequence[Mapping[str, Any]]) -> str:
+    total = sum(point["n_draws"] * point["n_chains"] for point in points)
+    draws = sorted({point["n_draws"] for point in points})
+    each = f"{draws[0]}" if len(draws) == 1 else f"{draws[0]}–{draws[-1]}"
+    remark = f"{points[0]['n_chains']} chains × {each} draws at each temperature"
+    calls = [point["energy_calls"] for point in points]
+    if None not in calls:
+        remark += f"; {sum(calls):,} energy calls"
+    return _card("Configurations", f"{total:,}", remark)
+
+
+def caveat_list(caveats: Sequence[Mapping[str, str]]) -> str:
+    """Every caveat, the gravest first."""
+    items = "".join(
+        f'<li class="caveat {c["level"]} {c["code"]}">'
+        f"<b>{escape(TITLES.get(c['code'], 'Note.'))}</b> {escape(c['text'])}</li>"
+        for c in caveats
+    )
+    return f'<ul class="caveats">{items}</ul>'
+
+
+def sweep_plots(results: Mapping[str, Any]) -> str:
+    """Empty figures that the page's script fills."""
+    points = results["points"]
+    plots = [("plot-order", "Order")] if points[0]["orders"] else []
+    plots += [("plot-energy", "Energy"), ("plot-capacity", "Heat capacity")]
+    if all(point["acceptance"] for point in points):
+        plots.append(("plot-acceptance", "Acceptance"))
+    return "".join(
+        f'<figure class="card"><h3>{title}</h3><div id="{name}" class="plot"></div></figure>'
+        for name, title in plots
+    )
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """One row per temperature; what did not converge is red and says why."""
+    orders = list(results["points"][0]["orders"])
+    heads = [
+        "T",
+        "Energy<small>eV per site</small>",
+        "Heat capacity<small>k<sub>B</sub> per site</small>",
+    ]
+    heads += [f"{escape(name.capitalize())}<small>⟨|ψ|²⟩</small>" for name in orders]
+    heads += ["Accepted", "R-hat<small>worst</small>", "ESS<small>least</small>"]
+    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
+    head += '<th scope="col" class="text">Verdict</th>'
+    rows = "".join(_row(point, orders) for point in results["points"])
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-labelledby="table-title">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        '<p class="hint" style="margin-top:10px">R-hat and ESS are the worst of energy and orders. '
+        "A heat capacity can be red on its own: fluctuations converge later than means.</p>"
+    )
+
+
+def _row(point: Mapping[str, Any], orders: Sequence[str]) -> str:
+    decisive = {"energy": point["energy"], **point["orders"]}
+    rhats = [number["rhat"] for number in decisive.values()]
+    sizes = [number["ess"] for number in decisive.values()]
+    cells = [_cell(point["energy"]), _cell(point["heat_capacity"])]
+    cells += [_cell(point["orders"][name]) for name in orders]
+    accepted = point["acceptance"]
+    cells.append(f"<td>{'–' if accepted is None else format(accepted['mean'], '.3f')}</td>")
+    cells.append(f"<td>{'–' if None in rhats else format(max(rhats), '.3f')}</td>")
+    cells.append(f"<td>{'–' if None in sizes else format(min(sizes), ',.0f')}</td>")
+    name = f'<th scope="row">{kelvin(point["temperature"])}</th>'
+    return f"<tr>{name}{''.join(cells)}{_verdict(point, decisive)}</tr>"
+
+
+def _cell(number: Mapping[str, Any]) -> str:
+    if number["converged"]:
+        return f"<td>{measured(number)}</td>"
+    return f'<td class="bad" title="{escape(number["why"], quote=True)}">{measured(number)}</td>'
+
+
+def _verdict(point: Mapping[str, Any], decisive: Mapping[str, Mapping[str, Any]]) -> str:
+    if point["converged"]:
+        return '<td class="text good">✓ converged</td>'
+    why = "; ".join(f"{name}: {n['why']}" for name, n in decisive.items() if not n["converged"])
+    return f'<td class="text bad">✗ not converged ({escape(why)})</td>'
+
+
+def shells_section(results: Mapping[str, Any]) -> str:
+    """Warren–Cowley plot with a choice of species pairs, unlike ones first; may be empty."""
+    rows = results["points"][0]["warren_cowley"]
+    if not rows:
+        return ""
+    pairs = {row["pair"]: row["unlike"] for row in rows}
+    ordered = sorted(pairs, key=lambda pair: not pairs[pair])
+    options = "".join(f"<option>{escape(pair)}</option>" for pair in ordered)
+    return f"""<section aria-labelledby="shells-title">
+<h2 id="shells-title">Short-range order by shell</h2>
+<div class="controls"><label>Species pair <select id="shell-pair">{options}</select></label></div>
+<figure class="card"><div id="plot-shells" class="plot" style="height:400px"></div>
+<figcaption>Warren–Cowley α: 0 for a random crystal, 1 if the pair never occurs at this distance;
+negative where it is preferred.</figcaption></figure>
+</section>"""
+
+
+def structure_section(structure: Mapping[str, Any]) -> str:
+    """Canvas with the last configuration, and switches for the species."""
+    mixed = "".join(_switch(name, name) for name in structure["species"])
+    names = structure["spectator_species"]
+    others = "".join(_switch(f"{name} ", name) for name in names)
+    spectators = f"<fieldset><legend>Spectators</legend>{others}</fieldset>" if others else ""
+    return f"""<section aria-labelledby="structure-title">
+<h2 id="structure-title">Final structure</h2>
+<div class="controls"><label>Temperature <select id="structure-temperature"></select></label></div>
+<figure class="card"><div class="viewer">
+<canvas id="structure" tabindex="0" role="img" aria-label="The cell with its atoms coloured by species; arrow keys turn it, plus and minus magnify it"></canvas>
+<div><fieldset><legend>Mixed sites</legend>{mixed}</fieldset>{spectators}
+<div class="buttons"><button type="button" id="zoom-in" aria-label="Magnify">+</button><button type="button" id="zoom-out" aria-label="Shrink">−</button><button type="button" id="reset-view">Reset view</button></div></div>
+</div>
+<figcaption>Last draw of chain 1, at the reference positions. Drag to turn.</figcaption></figure>
+</section>"""
+
+
+def _switch(key: str, name: str) -> str:
+    key, name = escape(key, quote=True), escape(name)
+    return (
+        f'<label><input type="checkbox" checked data-species="{key}">'
+        f'<span class="swatch" data-swatch="{key}"></span>{name}</label>'
+    )
+
+
+def fact_list(facts: Mapping[str, Any], kind: str = "facts") -> str:
+    """Names and values, mappings nested."""
+    rows = "".join(
+        f"<dt>{escape(str(name).replace('_', ' '))}</dt><dd>{_fact(name, value)}</dd>"
+        for name, value in facts.items()
+        if value not in (None, "", [], {})
+    )
+    return f'<dl class="{kind}">{rows}</dl>'
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return fact_list(value, "facts nested")
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, Mapping) for item in value):
+            return "".join(_fact(name, item) for item in value)
+        value = ", ".join(str(item) for item in value)
+    if "sha256" in str(name):
+        return f'<span class="hash">{escape(str(value))}</span>'
+    if isinstance(value, float):
+        value = f"{value:.6g}"
+    return escape(str(value))

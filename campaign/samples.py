@@ -1,0 +1,245 @@
+"""``samples.zarr``: the stored draws, one group per thermodynamic point.
+
+A commit is gathered in memory and then written chunks first, metadata after, everything synced. It
+counts only once the checkpoint that names it is in place, so readers never see half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
+
+from ..errors import StoredRunError
+from ..records import COORDINATES, UNWRITTEN, VARIABLES
+from . import files
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["SampleWriter", "group_name", "open_point"]
+
+_METADATA = "zarr.json"
+
+
+def group_name(point: int) -> str:
+    """Group of a thermodynamic point.
+
+    Examples
+    --------
+    >>> group_name(3)
+    'point-003'
+    """
+    return f"point-{point:03d}"
+
+
+class CommitStore(LocalStore):
+    """A directory store that holds back what is set until ``flush``.
+
+    The order of writing is then ours, and every write is one operation of ``campaign.files``.
+    """
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.pending: dict[str, Buffer] = {}
+
+    async def _open(self) -> None:
+        """Open without creating the directory: ``flush`` does that."""
+        self._is_open = True
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Value of a key, the pending one first (whole: chunks are not sharded)."""
+        if key in self.pending and byte_range is None:
+            return self.pending[key]
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Hold a value for the next ``flush``."""
+        self.pending[key] = value
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Hold a value unless the key has one."""
+        if not await self.exists(key):
+            self.pending[key] = value
+
+    async def exists(self, key: str) -> bool:
+        """Whether a key has a value, pending or on disk."""
+        return key in self.pending or await super().exists(key)
+
+    async def delete(self, key: str) -> None:
+        """Refuse: nothing that was committed is removed."""
+        raise PermissionError(f"{key} is committed and stays")
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Refuse: nothing that was committed is removed."""
+        raise PermissionError(f"{prefix} is committed and stays")
+
+    def flush(self) -> None:
+        """Write and sync all pending values: chunks, then metadata, the outermost last."""
+        by_depth = sorted(self.pending, key=lambda key: (key.endswith(_METADATA), -len(key), key))
+        directories: dict[Path, None] = {}
+        for key in by_depth:
+            path = self.root / key
+            self._make_parents(path.parent, directories)
+            files.replace_atomically(path, self.pending[key].to_bytes())
+            directories[path.parent] = None
+        for directory in directories:
+            files.fsync(directory)
+        self.pending.clear()
+
+    def _make_parents(self, directory: Path, changed: dict[Path, None]) -> None:
+        if directory.exists():
+            return
+        self._make_parents(directory.parent, changed)
+        files.make_directory(directory)
+        changed[directory.parent] = None
+
+
+class SampleWriter:
+    """Appends draws to ``samples.zarr``.
+
+    Parameters
+    ----------
+    path
+        The ``samples.zarr`` directory.
+    points
+        Scalar coordinates of every thermodynamic point.
+    n_chains, n_sites
+        Sizes of a draw.
+    commit_draws
+        Draws per commit, and so per chunk.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        points: tuple[Mapping[str, float], ...],
+        n_chains: int,
+        n_sites: int,
+        commit_draws: int,
+    ) -> None:
+        self._store = CommitStore(path)
+        self._points = points
+        self._sizes = {"chain": n_chains, "site": n_sites}
+        self._commit_draws = commit_draws
+        self._arrays: dict[int, dict[str, zarr.Array]] = {}
+
+    def append(self, point: int, first: int, block: Mapping[str, np.ndarray]) -> None:
+        """Write the draws ``first`` … of a point, as whole chunks.
+
+        Draws beyond ``first`` that a killed process left behind are the same draws: they are
+        written again and stay.
+        """
+        arrays = self._arrays_of(point)
+        end = first + len(block["energy"])
+        for name, values in block.items():
+            array = arrays[name]
+            if array.shape[0] < end:
+                array.resize((end, *array.shape[1:]))
+            array[first:end] = values
+        self._store.flush()
+
+    def _arrays_of(self, point: int) -> dict[str, zarr.Array]:
+        if point not in self._arrays:
+            group = zarr.open_group(self._store, mode="a", zarr_format=3)
+            group = group.require_group(group_name(point))
+            for name, value in self._points[point].items():
+                if name not in group:
+                    _create(group, name, (), "float64", attributes=dict(COORDINATES[name]))
+                    group[name][...] = value
+            self._arrays[point] = {name: self._array(group, point, name) for name in VARIABLES}
+        return self._arrays[point]
+
+    def _array(self, group: zarr.Group, point: int, name: str) -> zarr.Array:
+        dims, dtype, attributes = VARIABLES[name]
+        if name not in group:
+            shape = (0, *(self._sizes[dim] for dim in dims[1:]))
+            _create(
+                group,
+                name,
+                shape,
+                dtype,
+                chunks=(self._commit_draws, *shape[1:]),
+                attributes=attributes | {"coordinates": " ".join(self._points[point])},
+                dimension_names=dims,
+            )
+        return zarr.open_array(
+            self._store,
+            path=f"{group.path}/{name}",
+            mode="r+",
+            config={"write_empty_chunks": True},
+        )
+
+
+def _create(
+    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, **options: Any
+) -> None:
+    """Create an array that xarray reads; fill values mark draws that were never written."""
+    kind = np.dtype(dtype)
+    group.create_array(
+        name,
+        shape=shape,
+        dtype=kind,
+        fill_value={"u": UNWRITTEN, "f": np.nan, "i": -1}[kind.kind],
+        compressors=zarr.codecs.ZstdCodec(level=3, checksum=True),
+        chunk_key_encoding={"name": "default", "separator": "."},
+        config={"write_empty_chunks": True},
+        **options,
+    )
+
+
+def open_point(path: Path, point: int, draws: int) -> xr.Dataset:
+    """Open the committed draws of a point; values are read from disk when they are used.
+
+    Raises
+    ------
+    StoredRunError
+        If metadata or a chunk of the committed draws is missing or empty.
+    """
+    import xarray as xr  # noqa: PLC0415  (slow to import)
+
+    name = group_name(point)
+    try:
+        store = LocalStore(path, read_only=True)
+        dataset = xr.open_zarr(store, group=name, consolidated=False, chunks=None)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path / name, f"cannot be opened ({_first_line(error)})") from error
+    missing = [variable for variable in VARIABLES if variable not in dataset]
+    if missing or dataset.sizes.get("draw", 0) < draws:
+        held = missing[0] + " is missing" if missing else f"{dataset.sizes.get('draw', 0)} draws"
+        raise _damaged(path / name, f"the checkpoint names {draws} draws, found: {held}")
+    _check_chunks(path / name, dataset, draws)
+    dataset = dataset.isel(draw=slice(0, draws))
+    return dataset.assign_coords({dim: np.arange(size) for dim, size in dataset.sizes.items()})
+
+
+def _check_chunks(group: Path, dataset: xr.Dataset, draws: int) -> None:
+    """Zarr reads a missing chunk as fill values: find it before anyone averages over it."""
+    for variable, (dims, _, _) in VARIABLES.items():
+        chunk = dataset[variable].encoding["chunks"][0]
+        for index in range(-(-draws // chunk)):
+            path = group / variable / ".".join(["c", str(index), *["0"] * (len(dims) - 1)])
+            if not path.is_file() or path.stat().st_size == 0:
+                raise _damaged(path, "is missing or empty")
+
+
+def _damaged(path: Path, what: str) -> StoredRunError:
+    return StoredRunError(
+        f"stored samples are damaged: {path} {what}; restore the directory from a copy, "
+        "or start a new run in another directory"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
