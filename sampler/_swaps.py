@@ -147,38 +147,40 @@ class PairwiseSwaps:
     def draw(self, field: np.ndarray, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
         """Draw one swap per replica from ``uniforms`` [n_replicas, 3], of which it uses two."""
         held = occupations.astype(np.int64)
-        row_sums = self._row_sums(field, held)
-        total = row_sums.sum(axis=-1)
-        movable = total > 0
-        i = _choose(row_sums, uniforms[:, 0])
-        j = _choose(self._rows(field, held, i[:, None])[:, 0], uniforms[:, 1])
+        log_row_sums = self._log_row_sums(field, held)
+        log_total = _log_sum_exp(log_row_sums) - np.log(2.0)
+        movable = np.isfinite(log_total)
+        i = _choose(_exp_scaled(log_row_sums), uniforms[:, 0])
+        log_row = self._log_rows(field, held, i[:, None])[:, 0]
+        j = _choose(_exp_scaled(log_row), uniforms[:, 1])
         rows = np.arange(len(held))
         species = np.stack([held[rows, j], held[rows, i]], axis=1)
         sites = np.where(movable[:, None], np.stack([i, j], axis=1), -1)
         species = np.where(movable[:, None], species, -1).astype(np.int8)
-        log_probability = _log_sigmoid(swap_estimate(field, sites, species)) - _log_half(total)
-        return Swap(sites, species, np.where(movable, log_probability, 0.0))
+        log_weight = _log_sigmoid(swap_estimate(field, sites, species))
+        return Swap(sites, species, np.where(movable, log_weight - log_total, 0.0))
 
     def log_probability(
         self, field: np.ndarray, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
     ) -> np.ndarray:
         """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
-        total = self._row_sums(field, occupations.astype(np.int64)).sum(axis=-1)
-        return np.asarray(_log_sigmoid(swap_estimate(field, sites, species)) - _log_half(total))
+        log_row_sums = self._log_row_sums(field, occupations.astype(np.int64))
+        log_total = _log_sum_exp(log_row_sums) - np.log(2.0)
+        return np.asarray(_log_sigmoid(swap_estimate(field, sites, species)) - log_total)
 
-    def _row_sums(self, field: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """Σ_j w_ij for every site, [n_replicas, n_sites]; in all, each pair counts twice."""
+    def _log_row_sums(self, field: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Return log Σ_j w_ij for every site, [n_replicas, n_sites]; in all, pairs count twice."""
         n_replicas, n_sites = held.shape
         sums = np.empty((n_replicas, n_sites))
         block = max(1, _BLOCK_ELEMENTS // (n_replicas * n_sites))
         for start in range(0, n_sites, block):
             sites = np.arange(start, min(start + block, n_sites))
-            rows = self._rows(field, held, np.broadcast_to(sites, (n_replicas, len(sites))))
-            sums[:, sites] = rows.sum(axis=-1)
+            every = np.broadcast_to(sites, (n_replicas, len(sites)))
+            sums[:, sites] = _log_sum_exp(self._log_rows(field, held, every))
         return sums
 
-    def _rows(self, field: np.ndarray, held: np.ndarray, sites: np.ndarray) -> np.ndarray:
-        """Weights w_ij of the sites i [n_replicas, m] with every j, [n_replicas, m, n_sites]."""
+    def _log_rows(self, field: np.ndarray, held: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        """Return log w_ij of the sites i [n_replicas, m] with all j, [n_replicas, m, n_sites]."""
         replicas = np.arange(len(held))[:, None, None]
         i = sites[:, :, None]
         j = np.arange(held.shape[1])[None, None, :]
@@ -188,18 +190,12 @@ class PairwiseSwaps:
         species_of_other = np.where(unlike, other, 0)
         species_of_own = np.where(unlike, own, 0)
         estimate = field[replicas, i, species_of_other] + field[replicas, j, species_of_own]
-        return np.where(unlike, np.exp(_log_sigmoid(np.where(unlike, estimate, 0.0))), 0.0)
+        return np.where(unlike, _log_sigmoid(estimate), -np.inf)
 
 
 def _log_sigmoid(x: np.ndarray) -> np.ndarray:
     """Return log(exp(x)/(1 + exp(x))) without overflow."""
     return np.asarray(np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x))))
-
-
-def _log_half(total: np.ndarray) -> np.ndarray:
-    """Return log(total/2), −inf for 0."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(0.5 * total))
 
 
 def _exp_scaled(log_weights: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,7 +67,8 @@ class Mixture:
         if not pairs:
             raise InputError("a mixture of no kernels cannot step: give [(kernel, weight), …]")
         for _, weight in pairs:
-            if isinstance(weight, bool) or not math.isfinite(weight) or weight <= 0:
+            is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+            if not is_number or not math.isfinite(weight) or weight <= 0:
                 raise InputError(f"mixture weight {weight!r} cannot be used: give a number above 0")
         first = pairs[0][0]
         for kernel, _ in pairs[1:]:
@@ -94,8 +96,7 @@ class Mixture:
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
         """Advance every replica by one step of the kernel it draws."""
-        edges = np.cumsum(self.weights)[:-1] / math.fsum(self.weights)
-        choice = np.searchsorted(edges, draw_uniforms(rngs, 1)[:, 0], side="right")
+        choice = self._choose(draw_uniforms(rngs, 1)[:, 0])
         groups, states, infos = [], [], []
         for index, kernel in enumerate(self.kernels):
             members = np.flatnonzero(choice == index)
@@ -122,6 +123,11 @@ class Mixture:
         first, refreshed = self.kernels[0].refresh(state, hamiltonian)
         others = [kernel.rebind(hamiltonian=hamiltonian) for kernel in self.kernels[1:]]
         return self.with_kernels([first, *others]), refreshed
+
+    def _choose(self, uniforms: np.ndarray) -> np.ndarray:
+        """Index of each replica's kernel, from a random number and not from its state."""
+        edges = np.cumsum(self.weights)[:-1] / math.fsum(self.weights)
+        return np.searchsorted(edges, uniforms, side="right")
 
     def with_kernels(self, kernels: Iterable[Kernel]) -> Mixture:
         """Return a mixture of other kernels with the same weights."""

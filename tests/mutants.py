@@ -59,7 +59,7 @@ class KeepsOldGradient(RandomSwap):
 
 
 class ChoosesByEnergy(Mixture):
-    """Takes the first kernel above an energy and the last below: the choice depends on the state."""
+    """Takes the first kernel above an energy and the last below: chosen by the state."""
 
     threshold: float = 0.0
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import units
-from toys import RandomHamiltonian, chain_lattice
 
 from alchemc import Canonical
 from alchemc.errors import InputError
+from toys import RandomHamiltonian, chain_lattice
 
 
 @pytest.fixture
@@ -32,9 +32,10 @@ def test_the_log_density_gradient_is_that_of_the_log_density(lattice):
     for p in range(8):
         step = np.zeros(8)
         step[p] = 1e-5
-        change = hamiltonian._evaluate(weights[0] + step)[0] - hamiltonian._evaluate(
-            weights[0] - step
-        )[0]
+        change = (
+            hamiltonian._evaluate(weights[0] + step)[0]
+            - hamiltonian._evaluate(weights[0] - step)[0]
+        )
         numeric[p] = ensemble.log_density(np.array([change]), None)[0] / 2e-5
     gradient = ensemble.log_density_gradient(slope.reshape(1, 4, 2), None)
     np.testing.assert_allclose(gradient.ravel(), numeric, rtol=1e-6, atol=1e-6)

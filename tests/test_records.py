@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toys import RandomHamiltonian, chain_lattice
 
 from alchemc import Run
 from alchemc.errors import InputError, StoredRunError
 from alchemc.records import point_arrays, point_dataset
+from toys import RandomHamiltonian, chain_lattice
 
 
 def block(n_draws=4, n_chains=2, n_sites=5, seed=0):
@@ -82,7 +82,9 @@ def test_points_join_along_a_dim_point_and_shorter_ones_are_padded(lattice):
 def test_a_run_builds_the_hamiltonian_it_was_sampled_with(lattice):
     hamiltonian = RandomHamiltonian(lattice, seed=1)
     point = point_dataset(block())
-    assert Run((point,), lattice, build_hamiltonian=lambda: hamiltonian).hamiltonian() is hamiltonian
+    assert (
+        Run((point,), lattice, build_hamiltonian=lambda: hamiltonian).hamiltonian() is hamiltonian
+    )
     with pytest.raises(StoredRunError, match="energy model"):
         Run((point,), lattice).hamiltonian()
 

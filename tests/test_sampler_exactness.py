@@ -11,6 +11,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+
+from alchemc import Canonical
+from alchemc.sampler import GibbsWithGradients, Mixture, RandomSwap
 from exactness import compare
 from mutants import (
     AsymmetricSwap,
@@ -22,30 +25,22 @@ from mutants import (
 )
 from toys import RandomHamiltonian, TabulatedHamiltonian, arrangements, chain_lattice
 
-from alchemc import Canonical
-from alchemc.sampler import GibbsWithGradients, Mixture, RandomSwap
-
-
-def mixture(hamiltonian, ensemble):
-    return Mixture(
-        [(RandomSwap(hamiltonian, ensemble), 2), (GibbsWithGradients(hamiltonian, ensemble), 3)]
-    )
-
 
 def barker(hamiltonian, ensemble):
     return GibbsWithGradients(hamiltonian, ensemble, balancing="barker")
 
 
-def half_barker(hamiltonian, ensemble):
-    return Mixture([(GibbsWithGradients(hamiltonian, ensemble), 1), (barker(hamiltonian, ensemble), 1)])
+def mix(*builders, kind=Mixture):
+    """Builder of an even mixture of what other builders give."""
+    return lambda hamiltonian, ensemble: kind([(b(hamiltonian, ensemble), 1) for b in builders])
 
 
 KERNELS = {
     "random swaps": RandomSwap,
     "informed swaps, sqrt": GibbsWithGradients,
     "informed swaps, Barker": barker,
-    "mixture of plain and informed": mixture,
-    "mixture of balancings": half_barker,
+    "mixture of plain and informed": mix(RandomSwap, GibbsWithGradients),
+    "mixture of balancings": mix(GibbsWithGradients, barker),
 }
 
 SYSTEMS = {
@@ -84,16 +79,8 @@ def test_a_kernel_visits_states_with_their_exact_probability(kernel, system):
     assert verdict.effective_draws > 10_000, verdict
 
 
-def keeps_old_gradient(hamiltonian, ensemble):
-    return Mixture(
-        [(KeepsOldGradient(hamiltonian, ensemble), 1), (GibbsWithGradients(hamiltonian, ensemble), 1)]
-    )
-
-
 def chooses_by_energy(hamiltonian, ensemble):
-    broken = ChoosesByEnergy(
-        [(RandomSwap(hamiltonian, ensemble), 1), (GibbsWithGradients(hamiltonian, ensemble), 1)]
-    )
+    broken = mix(RandomSwap, GibbsWithGradients, kind=ChoosesByEnergy)(hamiltonian, ensemble)
     object.__setattr__(broken, "threshold", float(np.median(hamiltonian.energies)))
     return broken
 
@@ -108,7 +95,7 @@ MUTANTS = {
     "no Hastings factor, Barker": no_hastings_barker,
     "stale reverse gradient": StaleReverse,
     "gradient of a refused state kept": KeepsRefusedGradient,
-    "gradient kept through another kernel's move": keeps_old_gradient,
+    "gradient kept through another kernel's move": mix(KeepsOldGradient, GibbsWithGradients),
     "kernel chosen by the energy": chooses_by_energy,
 }
 

@@ -138,3 +138,13 @@ def arrangements(*groups: tuple[int, ...]) -> np.ndarray:
     for group in groups:
         states = [s + p for s in states for p in sorted(set(permutations(group)))]
     return np.array(states, dtype=np.int8)
+
+
+def shuffled(lattice: Lattice, occupation, n_replicas: int, seed: int) -> np.ndarray:
+    """Random rearrangements of an occupation within its sublattices, int8 [n_replicas, n_sites]."""
+    rng = np.random.default_rng(seed)
+    states = np.tile(np.asarray(occupation, dtype=np.int8), (n_replicas, 1))
+    for sublattice in np.unique(lattice.sublattice_of_site):
+        sites = np.flatnonzero(lattice.sublattice_of_site == sublattice)
+        states[:, sites] = rng.permuted(states[:, sites], axis=1)
+    return states
