@@ -58,22 +58,25 @@ def default_dtype(dtype: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def fixed_execution(dtype: str, threads: int = 1) -> Iterator[None]:
-    """Run torch with a fixed thread count, a fixed dtype and deterministic kernels.
+def fixed_execution(*, on_gpu: bool) -> Iterator[None]:
+    """Run torch on one thread, with deterministic kernels and its usual default dtype.
 
     Rounding then depends on the input alone: not on ``OMP_NUM_THREADS``, on other threads of the
     process (evaluations take turns) or on what ran before. All settings are put back afterwards.
+    On the CPU one thread makes every kernel deterministic; the switch is for the GPU. The default
+    dtype is torch's own, float32, whatever the model's: mace-torch's calculator leaves it so, and
+    the prefactors of its ZBL term are rounded to it.
     """
     import torch  # noqa: PLC0415
 
-    with default_dtype(dtype):
-        threads_before = torch.get_num_threads()
-        strict_before = torch.are_deterministic_algorithms_enabled()
-        warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    with default_dtype("float32"):
+        threads = torch.get_num_threads()
+        strict = torch.are_deterministic_algorithms_enabled()
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(on_gpu or strict, warn_only=on_gpu or warn_only)
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(strict_before, warn_only=warn_before)
-            torch.set_num_threads(threads_before)
+            torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+            torch.set_num_threads(threads)

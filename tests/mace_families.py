@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from ase.spacegroup import crystal
 
 ELEMENTS = (8, 12, 20, 21, 38, 41, 73)  # O Mg Ca Sc Sr Nb Ta
 
@@ -81,7 +82,8 @@ def random_model(family: str, dtype: str = "float64", r_max: float = 4.5, seed: 
     """A model with random weights; every call returns the same object, which must not be changed.
 
     All parameters that mace starts at special values (zero biases, ``beta`` = 0, nearly zero
-    embeddings) are moved away from them, so that no term of the energy is idle.
+    embeddings) are moved away from them, so that no term of the energy is idle; forces on a rattled
+    perovskite are brought to 1 eV/Å.
     """
     from alchemc.potentials._mace import default_dtype, import_mace
 
@@ -110,7 +112,7 @@ def random_model(family: str, dtype: str = "float64", r_max: float = 4.5, seed: 
     per_head = (n_heads,) if n_heads > 1 else ()
     cls = {"MACE": modules.MACE, "ScaleShiftMACE": modules.ScaleShiftMACE}[options.pop("class")]
     if cls is modules.ScaleShiftMACE:
-        options["atomic_inter_scale"] = rng.uniform(0.8, 1.6, per_head)
+        options["atomic_inter_scale"] = rng.uniform(3.0, 6.0, per_head)
         options["atomic_inter_shift"] = rng.uniform(-0.3, 0.3, per_head)
     with (
         warnings.catch_warnings(),
@@ -127,15 +129,47 @@ def random_model(family: str, dtype: str = "float64", r_max: float = 4.5, seed: 
             num_elements=len(ELEMENTS),
             MLP_irreps=o3.Irreps("8x0e"),
             atomic_energies=rng.uniform(-9.0, -1.0, (*per_head, len(ELEMENTS))),
-            avg_num_neighbors=21.7,
+            avg_num_neighbors=2.7,
             atomic_numbers=list(ELEMENTS),
             radial_MLP=[16, 16],
             **options,
         )
         with torch.no_grad():
             for name, parameter in model.named_parameters():
+                if name.endswith("alpha"):  # mace's 20 would damp the messages
+                    parameter.fill_(2.0)
                 special = name.endswith(("alpha", "beta", "bias")) or "_embedding" in name
                 if special and parameter.numel():
                     parameter.add_(0.4 * torch.randn_like(parameter))
-    model.requires_grad_(False)
-    return model.eval()
+    _calibrate(model, dtype)
+    return model.requires_grad_(False).eval()
+
+
+def _calibrate(model: Any, dtype: str) -> None:
+    """Scale the readouts of all heads so that the forces are of the size of real ones."""
+    import torch
+
+    atoms = crystal(
+        ["Sr", "Nb", "O"],
+        [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)],
+        spacegroup=221,
+        cellpar=[4.0, 4.0, 4.0, 90, 90, 90],
+        size=(2, 1, 1),
+    )
+    atoms.rattle(0.1, seed=1)
+    atoms.calc = stock_calculator(model, dtype)
+    rms = np.sqrt(np.mean(atoms.get_forces() ** 2))
+    with torch.no_grad():
+        for readout in model.readouts:
+            last = getattr(readout, "linear_2", None) or readout.linear
+            for parameter in last.parameters():
+                parameter.mul_(1.0 / rms)
+
+
+def stock_calculator(model: Any, dtype: str = "float64", head: str | None = None) -> Any:
+    """mace-torch's own calculator; by default of the first head."""
+    from alchemc.potentials._mace import import_mace
+
+    head = head or (getattr(model, "heads", None) or ["Default"])[0]
+    calculators = import_mace("mace.calculators")
+    return calculators.MACECalculator(models=[model], default_dtype=dtype, head=head)

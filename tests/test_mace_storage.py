@@ -10,20 +10,13 @@ from ase.build import bulk
 from alchemc.errors import ModelError
 from alchemc.potentials import save_mace
 from alchemc.potentials.storage import content_sha256, load_stored
-from mace_families import FAMILIES, random_model
+from mace_families import FAMILIES, random_model, stock_calculator
 
 
 def stock_results(model, dtype):
-    from alchemc.potentials._mace import import_mace
-
-    calculators = import_mace("mace.calculators")
     atoms = bulk("MgO", "rocksalt", a=4.2, cubic=True)
     atoms.rattle(0.05, seed=3)
-    atoms.calc = calculators.MACECalculator(
-        models=[model],
-        default_dtype=dtype,
-        head=getattr(model, "heads", ["Default"])[0],
-    )
+    atoms.calc = stock_calculator(model, dtype)
     return atoms.get_potential_energy(), atoms.get_forces()
 
 
