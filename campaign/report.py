@@ -145,7 +145,7 @@ def _provenance(run: Run) -> str:
             "seed": run.config.get("run", {}).get("seed", run.attrs.get("seed")),
             "model": model.get("name"),
             "model sha256": model.get("sha256"),
-            "lattice sha256": run.lattice.fingerprint,
+            "lattice sha256": run.lattice.fingerprint(),
             "versions": run.attrs.get("versions") or {"alchemc (this report)": __version__},
             "machine": run.attrs.get("machine"),
         }

@@ -51,12 +51,12 @@ def page_data(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def embedded_json(data: Mapping[str, Any]) -> str:
-    """JSON that may stand inside a script element of a page.
+    r"""JSON that may stand inside a script element of a page.
 
     Examples
     --------
     >>> embedded_json({"title": "</script>"})
-    '{"title":"\\\\u003c/script>"}'
+    '{"title":"\\u003c/script>"}'
     """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -92,7 +92,7 @@ def _rounded(values: np.ndarray) -> list[list[float]]:
 
 
 def _structure(lattice: Lattice, points: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """Reference positions (sites and images on the far faces) and the last species of chain 1."""
+    """Sites and spectators (those on a face on the far one too) and the last draw of chain 1."""
     images, owners = _with_far_faces(lattice)
     site_of_atom = np.full(len(lattice.atoms), -1)
     site_of_atom[lattice.sites] = np.arange(lattice.n_sites)

@@ -34,8 +34,8 @@ TITLES = {
 }
 
 
-def measured(number: Mapping[str, Any] | None, *, scale: float = 1.0) -> str:
-    """A number with its error, the error to two digits.
+def measured(number: Mapping[str, Any] | None) -> str:
+    """Mean and error as text, the error to two digits.
 
     Examples
     --------
@@ -48,10 +48,9 @@ def measured(number: Mapping[str, Any] | None, *, scale: float = 1.0) -> str:
     """
     if number is None or number["mean"] is None:
         return "–"
-    mean, error = number["mean"] * scale, number["error"]
+    mean, error = number["mean"], number["error"]
     if error is None:
         return _signed(f"{mean:.4f}") + " ± ?"
-    error *= scale
     digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
     return f"{_signed(f'{mean:.{digits}f}')} ± {error:.{digits}f}"
 
@@ -120,8 +119,10 @@ def _transition_card(results: Mapping[str, Any]) -> str:
         "none": "no order seen",
     }.get(transition["status"], "not measured")
     order = f"{transition['order']}; " if transition["order"] else ""
-    remark = f"{order}one size, {results['landscape']}"
-    return _card("Apparent ordering temperature", value, remark)
+    doubt = "" if transition["converged"] else "; from chains that did not converge"
+    remark = f"{order}one size, {results['landscape']}{doubt}"
+    kind = "" if transition["converged"] else "bad"
+    return _card("Apparent ordering temperature", value, remark, kind)
 
 
 def _order_card(results: Mapping[str, Any]) -> str:
@@ -183,19 +184,20 @@ def results_table(results: Mapping[str, Any]) -> str:
     """One row per temperature; what did not converge is red and says why."""
     orders = list(results["points"][0]["orders"])
     heads = [
-        "T",
+        "Temperature",
+        "Converged",
         "Energy<small>eV per site</small>",
         "Heat capacity<small>k<sub>B</sub> per site</small>",
     ]
     heads += [f"{escape(name.capitalize())}<small>⟨|ψ|²⟩</small>" for name in orders]
     heads += ["Accepted", "R-hat<small>worst</small>", "ESS<small>least</small>"]
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
-    head += '<th scope="col" class="text">Verdict</th>'
     rows = "".join(_row(point, orders) for point in results["points"])
     return (
         '<div class="scroll" tabindex="0" role="region" aria-labelledby="table-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="hint" style="margin-top:10px">R-hat and ESS are the worst of energy and orders. '
+        '<p class="hint below">Red: not converged, for the reasons listed at the top. R-hat and '
+        "ESS are the worst of energy and orders. "
         "A heat capacity can be red on its own: fluctuations converge later than means.</p>"
     )
 
@@ -208,10 +210,14 @@ def _row(point: Mapping[str, Any], orders: Sequence[str]) -> str:
     cells += [_cell(point["orders"][name]) for name in orders]
     accepted = point["acceptance"]
     cells.append(f"<td>{'–' if accepted is None else format(accepted['mean'], '.3f')}</td>")
-    cells.append(f"<td>{'–' if None in rhats else format(max(rhats), '.3f')}</td>")
-    cells.append(f"<td>{'–' if None in sizes else format(min(sizes), ',.0f')}</td>")
+    cells.append(_limit("–" if None in rhats else f"{max(rhats):.3f}", point["converged"]))
+    cells.append(_limit("–" if None in sizes else f"{min(sizes):,.0f}", point["converged"]))
     name = f'<th scope="row">{kelvin(point["temperature"])}</th>'
-    return f"<tr>{name}{''.join(cells)}{_verdict(point, decisive)}</tr>"
+    return f"<tr>{name}{_verdict(point, decisive)}{''.join(cells)}</tr>"
+
+
+def _limit(text: str, good: bool) -> str:
+    return f"<td>{text}</td>" if good else f'<td class="bad">{text}</td>'
 
 
 def _cell(number: Mapping[str, Any]) -> str:
@@ -222,9 +228,9 @@ def _cell(number: Mapping[str, Any]) -> str:
 
 def _verdict(point: Mapping[str, Any], decisive: Mapping[str, Mapping[str, Any]]) -> str:
     if point["converged"]:
-        return '<td class="text good">✓ converged</td>'
+        return '<td class="good">✓ yes</td>'
     why = "; ".join(f"{name}: {n['why']}" for name, n in decisive.items() if not n["converged"])
-    return f'<td class="text bad">✗ not converged ({escape(why)})</td>'
+    return f'<td class="bad" title="{escape(why, quote=True)}">✗ no</td>'
 
 
 def shells_section(results: Mapping[str, Any]) -> str:
@@ -254,9 +260,14 @@ def structure_section(structure: Mapping[str, Any]) -> str:
 <h2 id="structure-title">Final structure</h2>
 <div class="controls"><label>Temperature <select id="structure-temperature"></select></label></div>
 <figure class="card"><div class="viewer">
-<canvas id="structure" tabindex="0" role="img" aria-label="The cell with its atoms coloured by species; arrow keys turn it, plus and minus magnify it"></canvas>
+<canvas id="structure" tabindex="0" role="img" aria-label="The cell with its atoms coloured by
+species; arrow keys turn it, plus and minus magnify it"></canvas>
 <div><fieldset><legend>Mixed sites</legend>{mixed}</fieldset>{spectators}
-<div class="buttons"><button type="button" id="zoom-in" aria-label="Magnify">+</button><button type="button" id="zoom-out" aria-label="Shrink">−</button><button type="button" id="reset-view">Reset view</button></div></div>
+<div class="buttons">
+<button type="button" id="zoom-in" aria-label="Magnify">+</button>
+<button type="button" id="zoom-out" aria-label="Shrink">−</button>
+<button type="button" id="reset-view">Reset view</button>
+</div></div>
 </div>
 <figcaption>Last draw of chain 1, at the reference positions. Drag to turn.</figcaption></figure>
 </section>"""

@@ -1,0 +1,172 @@
+// Draws the plots from the data embedded in the page, in the colours of the reader's scheme.
+(() => {
+  "use strict";
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const points = data.results.points;
+  const byId = (id) => document.getElementById(id);
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const colour = (k) => css(`--c${k % 6}`);
+  const kelvin = (t) => `${Math.round(t).toLocaleString("en-US")} K`;
+  const config = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+  function layout(x, y, extra = {}) {
+    const axis = (title) => ({
+      title: { text: title, standoff: 10 }, gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--line"),
+      automargin: true, ticks: "outside", tickcolor: css("--line"), separatethousands: true,
+    });
+    const { xaxis = {}, yaxis = {}, ...rest } = extra;
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--ink") },
+      margin: { l: 60, r: 14, t: 34, b: 48 }, hovermode: "closest",
+      hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
+      legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom" },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent"), orientation: "v" },
+      xaxis: { ...axis(x), ...xaxis }, yaxis: { ...axis(y), ...yaxis }, ...rest,
+    };
+  }
+
+  function band() {
+    const transition = data.results.transition;
+    if (!transition || transition.bracket.lower === null || transition.bracket.upper === null) return [];
+    const { lower, upper } = transition.bracket;
+    return [{ type: "rect", xref: "x", yref: "paper", x0: lower, x1: upper, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--band"), layer: "below" }];
+  }
+
+  // A line with error bars; what did not converge is a red cross on top of it.
+  function withErrors(xs, numbers, name, k, unit) {
+    const style = {
+      x: xs, y: numbers.map((n) => n.mean), name, mode: "lines+markers", type: "scatter",
+      error_y: { type: "data", array: numbers.map((n) => n.error ?? 0), thickness: 1.5, width: 4 },
+      line: { color: colour(k), width: 2 }, marker: { size: 8, color: colour(k), symbol: ["circle", "diamond", "square", "triangle-up", "star", "pentagon"][k % 6] },
+      customdata: numbers.map((n) => [n.error === null ? "unknown" : n.error.toPrecision(2), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
+      hovertemplate: `${name}<br>%{x:,.6~g}: %{y:.5~g} ± %{customdata[0]} ${unit}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`,
+    };
+    const bad = numbers.map((n, i) => i).filter((i) => !numbers[i].converged && numbers[i].mean !== null);
+    const crosses = {
+      x: bad.map((i) => xs[i]), y: bad.map((i) => numbers[i].mean), name: "not converged", mode: "markers", type: "scatter",
+      marker: { symbol: "x-thin", size: 13, line: { color: css("--red"), width: 3 } }, hoverinfo: "skip", legendgroup: "bad", showlegend: false,
+    };
+    return bad.length ? [style, crosses] : [style];
+  }
+
+  function legendOfCrosses(traces) {
+    const first = traces.find((t) => t.legendgroup === "bad");
+    if (first) first.showlegend = true;
+    return [...traces.filter((t) => t.legendgroup !== "bad"), ...traces.filter((t) => t.legendgroup === "bad")];
+  }
+
+  function sweep(id, y, series, extra) {
+    if (!byId(id)) return;
+    const xs = points.map((p) => p.temperature);
+    const traces = series.flatMap(([name, numbers, unit], k) => withErrors(xs, numbers, name, k, unit));
+    const several = series.length > 1 || traces.length > series.length;
+    Plotly.react(byId(id), legendOfCrosses([...traces, ...(extra?.traces ?? [])]), layout("Temperature (K)", y, { shapes: band(), showlegend: several, ...extra?.layout }), config);
+  }
+
+  function drawSweeps() {
+    const orders = Object.keys(points[0].orders);
+    const xs = points.map((p) => p.temperature);
+    const random = orders.map((name, k) => ({
+      x: xs, y: points.map((p) => p.orders[name].random), mode: "lines", type: "scatter", line: { color: colour(k), width: 1.2, dash: "dot" },
+      showlegend: false, hovertemplate: `${name}, random arrangement: %{y:.3~g}<extra></extra>`,
+    }));
+    sweep("plot-order", "⟨|ψ|²⟩", orders.map((name) => [name, points.map((p) => p.orders[name]), ""]), { traces: random, layout: { yaxis: { rangemode: "tozero" } } });
+    sweep("plot-energy", "Energy (meV per site above the lowest)", [["energy", data.relative_energy, "meV"]]);
+    sweep("plot-capacity", "Heat capacity (k<sub>B</sub> per site)", [["heat capacity", points.map((p) => p.heat_capacity), "k<sub>B</sub>"]], { layout: { yaxis: { rangemode: "tozero" } } });
+    if (points.every((p) => p.acceptance)) {
+      sweep("plot-acceptance", "Accepted fraction", [["acceptance", points.map((p) => ({ ...p.acceptance, converged: true, why: undefined })), ""]], { layout: { yaxis: { rangemode: "tozero" } } });
+    }
+  }
+
+  function drawShells() {
+    const select = byId("shell-pair");
+    if (!select) return;
+    const many = Math.max(points.length - 1, 1);
+    const scale = css("--page") < "#8" ? ["#f2d16b", "#e8837f", "#9a86e8", "#5bb4f0"] : ["#d98e04", "#c43c5b", "#6b3fa0", "#0b5fa5"];
+    const mix = (t) => {
+      const s = t * (scale.length - 1), k = Math.min(Math.floor(s), scale.length - 2), f = s - k;
+      const part = (hex, n) => parseInt(hex.slice(1 + 2 * n, 3 + 2 * n), 16);
+      return `rgb(${[0, 1, 2].map((n) => Math.round(part(scale[k], n) * (1 - f) + part(scale[k + 1], n) * f)).join(",")})`;
+    };
+    const traces = points.flatMap((p, i) => {
+      const rows = p.warren_cowley.filter((row) => row.pair === select.value);
+      const [style, crosses] = withErrors(rows.map((row) => row.distance), rows, kelvin(p.temperature), 0, "");
+      style.line.color = style.marker.color = mix(1 - i / many);
+      style.marker.symbol = "circle";
+      style.customdata.forEach((d, n) => d.push(rows[n].shell));
+      style.hovertemplate = `${kelvin(p.temperature)}, shell %{customdata[4]}, %{x:.3f} Å<br>α = %{y:.4~g} ± %{customdata[0]}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`;
+      return crosses ? [style, crosses] : [style];
+    });
+    const wide = byId("plot-shells").clientWidth > 640;
+    const legend = wide ? { orientation: "v", x: 1.02, y: 1, xanchor: "left", yanchor: "top" } : { orientation: "h", x: 0, y: -0.25, xanchor: "left", yanchor: "top" };
+    Plotly.react(byId("plot-shells"), legendOfCrosses(traces), layout("Distance (Å)", "Warren–Cowley α", { legend, showlegend: true, margin: { l: 60, r: 14, t: 16, b: 48 }, yaxis: { zeroline: true, zerolinewidth: 1.5 } }), config);
+  }
+
+  function drawTraces() {
+    const point = data.traces[byId("trace-temperature").value];
+    const name = byId("trace-quantity").value;
+    const lines = point.series[name].map((values, chain) => ({
+      x: values.map((_, i) => i * point.stride), y: values, name: `chain ${chain + 1}`, mode: "lines", type: "scatter", line: { color: colour(chain), width: 1.3 },
+      hovertemplate: `chain ${chain + 1}, draw %{x}: %{y:.5~g}<extra></extra>`,
+    }));
+    const label = name === "energy" ? "Energy (meV per site above the lowest mean)" : `|ψ|², ${name}`;
+    Plotly.react(byId("plot-traces"), lines, layout("Draw", label, { showlegend: lines.length > 1 && lines.length <= 12 }), config);
+  }
+
+  let viewer = null;
+  function drawStructure() {
+    if (!byId("structure")) return;
+    const crystal = data.structure;
+    viewer ??= new window.StructureViewer(byId("structure"), crystal.cell);
+    const occupation = crystal.occupations[byId("structure-temperature").value];
+    const styles = {};
+    crystal.species.forEach((name, k) => { styles[name] = { colour: css(`--s${k % 5}`), radius: 0.62 }; });
+    crystal.spectator_species.forEach((name, k) => { styles[`${name} `] = { colour: css(`--p${k % 4}`), radius: name === "O" || name === "F" ? 0.34 : 0.5, spectator: true }; });
+    const atoms = crystal.sites.map((position, i) => ({ position, species: occupation[crystal.site_of[i]] }))
+      .filter((atom) => atom.species !== "X")
+      .concat(crystal.spectators.map(([species, position]) => ({ position, species: `${species} `, spectator: true })));
+    viewer.show(atoms, styles, css("--ink"));
+    document.querySelectorAll("[data-swatch]").forEach((element) => { element.style.background = styles[element.dataset.swatch].colour; });
+  }
+
+  function fill(select, labels, chosen) {
+    labels.forEach(([value, text]) => select.add(new Option(text, value, false, value === chosen)));
+  }
+
+  function connect() {
+    const temperatures = points.map((p, i) => [i, kelvin(p.temperature) + (p.converged ? "" : " (not converged)")]);
+    fill(byId("trace-temperature"), temperatures, 0);
+    fill(byId("trace-quantity"), Object.keys(data.traces[0].series).map((name) => [name, name]), "energy");
+    for (const id of ["trace-temperature", "trace-quantity"]) byId(id).addEventListener("change", drawTraces);
+    if (byId("shell-pair")) byId("shell-pair").addEventListener("change", drawShells);
+    if (byId("structure")) {
+      fill(byId("structure-temperature"), temperatures, 0);
+      byId("structure-temperature").addEventListener("change", drawStructure);
+      document.querySelectorAll("[data-species]").forEach((box) => box.addEventListener("change", () => {
+        viewer.hidden[box.checked ? "delete" : "add"](box.dataset.species);
+        viewer.draw();
+      }));
+      byId("zoom-in").addEventListener("click", () => viewer.magnify(1.25));
+      byId("zoom-out").addEventListener("click", () => viewer.magnify(0.8));
+      byId("reset-view").addEventListener("click", () => viewer.reset());
+    }
+    byId("download").addEventListener("click", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify(data.results, null, 1)], { type: "application/json" }));
+      link.download = "alchemc-results.json";
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  }
+
+  function drawAll() {
+    drawSweeps();
+    drawShells();
+    drawTraces();
+    drawStructure();
+  }
+  connect();
+  drawAll();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+})();
