@@ -71,7 +71,7 @@ def draw_block(
     _check_whole("n_draws", n_draws, least=1)
     _check_whole("thin", thin, least=1)
     n_chains, n_sites = state.occupations.shape
-    block = {
+    block: dict[str, np.ndarray] = {
         "occupation": np.empty((n_draws, n_chains, n_sites), dtype=np.uint8),
         "energy": np.empty((n_draws, n_chains)),
         "acceptance": np.zeros((n_draws, n_chains)),

@@ -29,7 +29,9 @@ class Mixture:
 
     The kernels share one energy model and one ensemble, and the state: a kernel without gradients
     that moves a replica leaves its gradient unknown, and the next kernel that needs it evaluates
-    it, which is counted.
+    it, which is counted. Where a model's ``energy`` and ``energy_and_gradient`` differ
+    by rounding (float32), a mixture of kernels that use one and the other is exact up to that
+    difference only.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ class Mixture:
             members = np.flatnonzero(choice == index)
             if len(members):
                 part = State(*(field[members] for field in state))
-                part, info = kernel.step(part, [rngs[m] for m in members])
+                part, info = kernel.step(part, [rngs[int(m)] for m in members])
                 groups.append(members)
                 states.append(part)
                 infos.append(info)

@@ -116,6 +116,28 @@ def test_no_warm_up_is_a_warm_up_of_no_steps(kernel, starts):
     assert report.acceptance is None
 
 
+class TunedSwap(RandomSwap):
+    """Keeps what it was tuned by, to be seen by the test."""
+
+    def tuned(self, infos):
+        tuned = self.rebind()
+        object.__setattr__(tuned, "seen", len(infos))
+        return tuned
+
+    def to_arrays(self):
+        return {"seen": getattr(self, "seen", 0)}
+
+
+def test_a_kernel_that_can_be_tuned_is_tuned_once_after_the_warm_up_and_then_frozen(kernel, starts):
+    tunable = TunedSwap(kernel.hamiltonian, kernel.ensemble)
+    rngs = sampler.spawn_generators(5, 4)
+    frozen, state, report = warm_up(tunable, tunable.init(starts, rngs), rngs, 30)
+    assert frozen is not tunable
+    assert report.parameters == {"seen": 30}
+    sampler.draw_block(frozen, state, rngs, 5)
+    assert frozen.to_arrays() == {"seen": 30}
+
+
 def test_kernels_without_estimates_report_none(kernel, starts):
     plain = kernel.kernels[0]
     rngs = sampler.spawn_generators(5, 4)

@@ -81,6 +81,7 @@ class TabulatedHamiltonian:
     """
 
     def __init__(self, hamiltonian, states: np.ndarray, batch: int = 64) -> None:
+        self.source = hamiltonian
         self.lattice = hamiltonian.lattice
         self.states = np.asarray(states, dtype=np.int8)
         starts = range(0, len(states), batch)
