@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections import OrderedDict
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -103,11 +104,11 @@ class AlchemicalMACE:
         module, info = load_mace(model, trust=trust)
         check_covered(module)
         where = _device(device)
-        frozen = copy.deepcopy(module).to(device=where, dtype=getattr(torch, dtype))
+        frozen = _frozen_copy(module).to(device=where, dtype=getattr(torch, dtype))
         self.lattice = lattice
         self.model_info: ModelInfo = dataclasses.replace(info, dtype=dtype)
         self.device, self.dtype = str(where), dtype
-        self._network = Network(frozen.requires_grad_(False).eval(), head_index(module, head))
+        self._network = Network(frozen, head_index(module, head))
         self._nodes = nodes_of(lattice, module.atomic_numbers.cpu().numpy())
         self._bind(
             lattice.atoms.positions if positions is None else positions,
@@ -321,6 +322,12 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f'device {name!r} is not available; use "auto" or "cpu"') from error
     return device
+
+
+def _frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # e3nn's compiled parts go through deprecated calls
+        return copy.deepcopy(module).requires_grad_(False).eval()
 
 
 def _array(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:

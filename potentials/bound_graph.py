@@ -69,14 +69,14 @@ class BoundGraph:
         with torch.no_grad():
             lam = self._real(weights[selection.nodes])
             edge_weights = None if bool((lam == 1.0).all()) else self._sender(selection, lam)
-            return float(self._total(selection, lam, self._kept(selection), edge_weights))
+            return self._total(selection, lam, self._kept(selection), edge_weights).item()
 
     def with_gradient(self, weights: np.ndarray, mixing: str = "sites") -> Evaluation:
         """Energy and ∂E/∂λ of every node."""
         selection = self._touched(weights, mixing)
         energy, lam = self._differentiable(selection, weights, mixing)
         (gradient,) = torch.autograd.grad(energy, lam)
-        return Evaluation(float(energy), gradient.cpu().numpy())
+        return Evaluation(energy.item(), gradient.cpu().numpy())
 
     def hessian_product(self, weights: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """∂²E/∂λ² · direction over nodes."""
@@ -100,7 +100,7 @@ class BoundGraph:
         wanted = [positions, strain, lam] if gradient else [positions, strain]
         found = [value.cpu().numpy() for value in torch.autograd.grad(energy, wanted)]
         return Evaluation(
-            energy=float(energy),
+            energy=energy.item(),
             gradient=found[2] if gradient else None,
             forces=-found[0],
             stress=found[1] / abs(np.linalg.det(self.cell)),

@@ -220,7 +220,7 @@ def _bundled_directory() -> Path:
     directory = Path(str(files(__package__))) / "models" / "bundled"
     if not (directory / "model.json").is_file():
         raise ModelError(
-            f"the bundled model is missing from {directory}; reinstall alchemc or name another model"
+            f"the bundled model is missing from {directory}; reinstall alchemc or give a model"
         )
     return directory
 
