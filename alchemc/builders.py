@@ -14,7 +14,7 @@ from ase import Atoms
 
 from .errors import InputError
 from .lattice import Lattice, Sublattice
-from .sublattice import VACANCY
+from .sublattice import VACANCY, check_symbol, suggestion
 
 __all__ = ["PROTOTYPES", "fluorite", "perovskite", "rocksalt", "spinel"]
 
@@ -125,9 +125,9 @@ def spinel(
     a
         Lattice constant of the conventional cell in Å.
     u
-        Anion parameter with the origin at the inversion centre (-3m): anions on 32e (u, u, u);
-        0.25 is ideal cubic close packing, MgAl₂O₄ has 0.2625. With the origin at -43m the
-        literature's value is larger by 1/8; values above 0.32 are refused as such.
+        Anion parameter with the origin at the inversion centre (-3m): anions on 32e (u, u, u).
+        0.25 is cubic close packing, 0.2625 makes the two cation–anion distances equal. With the
+        origin at -43m values are larger by 1/8; above 0.32 they are refused as such.
     size
         Number of conventional cells along each axis.
     charges
@@ -228,12 +228,15 @@ def _build(
 ) -> Lattice:
     if not _is_number(a) or a <= 0:
         raise InputError(f"the lattice constant a is {a!r}; give a positive length in Å")
+    _check_charges(groups, charges)
     symbols: list[str] = []
     points: list[np.ndarray] = []
     sublattices = {}
     for name, (species, scaled) in groups.items():
         if isinstance(species, str):
-            symbol = species
+            symbol = check_symbol(species, name)
+        elif not isinstance(species, Sequence):
+            raise InputError(f"{name} is {species!r}; give a symbol or a tuple of species")
         else:
             sites = range(len(symbols), len(symbols) + len(scaled))
             allowed = tuple(species)
@@ -248,6 +251,20 @@ def _build(
         )
     atoms = Atoms(symbols, scaled_positions=np.concatenate(points) % 1.0, cell=[a] * 3, pbc=True)
     return Lattice(atoms, sublattices, spectator_charges).repeat(size)
+
+
+def _check_charges(groups: Mapping[str, tuple[Species, Any]], charges: Any) -> None:
+    if charges is None:
+        return
+    if not isinstance(charges, Mapping):
+        raise InputError(f"charges is {charges!r}; give a mapping from species to charge")
+    known = {s for species, _ in groups.values() if not isinstance(species, str) for s in species}
+    for symbol in charges:
+        if symbol not in known:
+            raise InputError(
+                f"charges names {symbol!r}, which is on no sublattice; {suggestion(symbol, known)} "
+                "(fixed elements belong in spectator_charges)"
+            )
 
 
 def _charges_of(species: tuple[str, ...], charges: Mapping[str, float] | None) -> Any:

@@ -49,6 +49,7 @@ from .symmetry import Symmetry, first_seen
 __all__ = ["VACANCY", "Composition", "Lattice", "Shell", "Sublattice"]
 
 _FORMAT = "alchemc-lattice-1"
+_MAX_SHELLS = 100
 _SITE_TYPE = 1000  # types of sites start above every atomic number
 
 
@@ -197,8 +198,9 @@ class Lattice(Sites):
         >>> [(shell.distance, shell.multiplicity) for shell in lattice.shells(2)]
         [(4.0, 6.0), (5.656854249492382, 12.0)]
         """
-        if isinstance(n_shells, bool) or not isinstance(n_shells, int | np.integer) or n_shells < 1:
-            raise InputError(f"n_shells is {n_shells!r}; give a whole number of at least 1")
+        whole = isinstance(n_shells, int | np.integer) and not isinstance(n_shells, bool)
+        if not whole or not 1 <= n_shells <= _MAX_SHELLS:
+            raise InputError(f"n_shells is {n_shells!r}; give a whole number, 1 to {_MAX_SHELLS}")
         if sublattice is None:
             if len(self.names) > 1:
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -188,7 +189,7 @@ def read_structure(path: str | Path) -> Structure:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE on symmetry tags that it does not use
-            structure = _read_cif(path) if filetype(path) == "cif" else None
+            structure = _read_cif(path) if filetype(str(path)) == "cif" else None
             return structure or Structure.ordered(ase.io.read(path, index=-1))
     except InputError:
         raise
@@ -205,12 +206,14 @@ def _read_cif(path: Path) -> Structure | None:
     ASE's own reader keeps one row of several that symmetry puts on one position and one of two
     with the same element, so the rows are expanded and collected here.
     """
-    blocks = [block for block in parse_cif(path) if block.has_structure()]
+    blocks = [block for block in parse_cif(str(path)) if block.has_structure()]
     if not blocks or blocks[-1].get_cell().rank < 3:
         return None
     rows = blocks[-1].get_unsymmetrized_structure()
     occupancies = _row_occupancies(blocks[-1].get("_atom_site_occupancy"), rows, path)
     used = np.flatnonzero(occupancies > 0)
+    if len(used) == 0:
+        raise InputError(f"'{path}' has no occupied position; check its occupancies")
     if (occupancies[used] == 1).all():
         return None
     group = blocks[-1].get_spacegroup(subtrans_included=True)
@@ -324,13 +327,16 @@ def file_composition(
     """Mean occupancies of the sublattices on which every species occurs and no other does."""
     result = {}
     for name, sublattice in sublattices.items():
-        total: dict[str, float] = {}
+        shares: dict[str, list[float]] = {}
         for index in sublattice.sites:
             own = {structure.atoms.symbols[index]: 1.0}
             for symbol, x in (structure.occupancies[int(index)] or own).items():
-                total[symbol] = total.get(symbol, 0.0) + x / len(sublattice.sites)
-        if set(total) == set(sublattice.species):
-            result[name] = {symbol: total[symbol] for symbol in sublattice.species}
+                shares.setdefault(symbol, []).append(x)
+        if set(shares) == set(sublattice.species):
+            result[name] = {
+                symbol: math.fsum(shares[symbol]) / len(sublattice.sites)
+                for symbol in sublattice.species
+            }
     return result
 
 
@@ -340,6 +346,10 @@ def icet_sublattices(
     """Structure and sublattices of icet's form, the allowed species of every atom."""
     if not isinstance(atoms, Atoms):
         raise InputError(f"atoms is a {type(atoms).__name__}; give an ase.Atoms")
+    if isinstance(chemical_symbols, str) or not isinstance(chemical_symbols, Sequence):
+        raise InputError(
+            f"chemical_symbols is {chemical_symbols!r}; give the allowed species of every atom"
+        )
     if len(chemical_symbols) != len(atoms):
         raise InputError(
             f"chemical_symbols has {len(chemical_symbols)} entries for {len(atoms)} atoms; give "
@@ -355,7 +365,7 @@ def icet_sublattices(
         if len(entry) == 1:
             numbers[index] = atomic_numbers[check_symbol(entry[0], f"chemical_symbols[{index}]")]
         else:
-            pools.setdefault(tuple(sorted(entry)), []).append(index)
+            pools.setdefault(tuple(sorted(map(str, entry))), []).append(index)
     if not pools:
         raise InputError(
             "chemical_symbols allows one species on every atom; give a site at least two"

@@ -83,6 +83,8 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     """End of a message about an unknown name: the nearest known one, or all of them."""
     options = sorted(set(known))
     close = difflib.get_close_matches(str(name), options, n=1)
+    if len(options) == 1:
+        close = options
     return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(options)}"
 
 
@@ -96,16 +98,16 @@ def check_symbol(symbol: object, role: str) -> str:
             f"{role} {symbol!r} is a charge state, not an element; write {stem[1]!r} and give its "
             "charge in charges (two charge states of one element cannot share a sublattice)"
         )
-    raise InputError(
-        f"{role} {symbol!r} is not a chemical symbol; {suggestion(symbol, _likely(symbol))}"
+    likely = _likely(str(symbol))
+    hint = suggestion(symbol, likely) if likely else "write one such as 'Ti' ('X' is a vacancy)"
+    raise InputError(f"{role} {symbol!r} is not a chemical symbol; {hint}")
+
+
+def _likely(symbol: str) -> list[str]:
+    wanted = symbol.strip().capitalize()
+    return (
+        [wanted] if wanted in atomic_numbers else [s for s in atomic_numbers if s[0] == wanted[:1]]
     )
-
-
-def _likely(symbol: object) -> list[str]:
-    wanted = str(symbol).strip().capitalize()
-    if wanted in atomic_numbers:
-        return [wanted]
-    return [s for s in atomic_numbers if s[0] == wanted[:1]] or ["a symbol such as 'Ti'"]
 
 
 def _parse_sites(sites: Any) -> str | tuple[str, ...] | tuple[int, ...]:
