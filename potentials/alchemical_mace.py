@@ -21,7 +21,7 @@ from ..errors import InputError, ModelError
 from ..lattice import Lattice
 from ._mace import fixed_execution
 from .bound_graph import BoundGraph
-from .coverage import check_covered, head_index
+from .coverage import head_index
 from .graph import nodes_of
 from .loading import ModelInfo, load_mace
 from .network import Network
@@ -102,14 +102,15 @@ class AlchemicalMACE:
         if dtype not in _DTYPES:
             raise InputError(f"dtype is {dtype!r}; give one of {', '.join(_DTYPES)}")
         module, info = load_mace(model, trust=trust)
-        check_covered(module)
+        chosen = head_index(module, head)
+        nodes = nodes_of(lattice, module.atomic_numbers.cpu().numpy())
         where = _device(device)
         frozen = _frozen_copy(module).to(device=where, dtype=getattr(torch, dtype))
         self.lattice = lattice
         self.model_info: ModelInfo = dataclasses.replace(info, dtype=dtype)
         self.device, self.dtype = str(where), dtype
-        self._network = Network(frozen, head_index(module, head))
-        self._nodes = nodes_of(lattice, module.atomic_numbers.cpu().numpy())
+        self._network = Network(frozen, chosen)
+        self._nodes = nodes
         self._bind(
             lattice.atoms.positions if positions is None else positions,
             lattice.atoms.cell.array if cell is None else cell,
