@@ -30,6 +30,7 @@ MAGNETIC = frozenset(
         *chemical_symbols[91:104],  # Pa … Lr
     ]
 )
+NEVER_CHANGED = "never changed, or has too few draws: its error is unknown"
 LOCAL_POTENTIALS = frozenset({"mace", "chgnet"})
 
 
@@ -68,15 +69,15 @@ def shortcoming(result: Summary) -> str:
     Examples
     --------
     >>> shortcoming(Summary(1.0, 0.1, 20.0, 1.2, False))
-    'R-hat 1.20 above 1.01, 20 effective draws of at least 100'
+    'R-hat 1.200 above 1.01, 20 effective draws of at least 100'
     """
     if result.converged:
         return ""
     if not result.ess > 0:
-        return "never changed, or too few draws: its error is unknown"
+        return NEVER_CHANGED
     reasons = []
     if not result.rhat < RHAT_LIMIT:
-        reasons.append(f"R-hat {result.rhat:.2f} above {RHAT_LIMIT}")
+        reasons.append(f"R-hat {result.rhat:.3f} above {RHAT_LIMIT}")
     if not result.ess >= MIN_ESS:
         reasons.append(f"{result.ess:.0f} effective draws of at least {MIN_ESS}")
     return ", ".join(reasons) or "its chains or those it derives from did not converge"
@@ -93,21 +94,32 @@ def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
             "critical",
             "above-melting",
             f"The apparent ordering temperature ({value}) is above 2,500 K: above melting. It is "
-            f"what this potential gives for {where}; relaxation and vibrations, which are left "
-            "out, lower it, often several-fold. A real crystal would melt first.",
+            f"what this potential gives for {where}. Relaxation and vibrations lower such a "
+            "temperature, often several-fold; a real crystal would melt first.",
         )
     ]
 
 
 def unconverged(quantities_by_point: Mapping[float, Mapping[str, Summary]]) -> list[Caveat]:
-    """One warning per temperature (K) whose chains did not converge, with the reasons."""
+    """One warning per temperature (K) whose chains did not converge, with the worst reasons."""
     found = []
     for temperature, quantities in quantities_by_point.items():
-        reasons = [f"{name}: {shortcoming(s)}" for name, s in quantities.items() if not s.converged]
+        bad = {name: s for name, s in quantities.items() if not s.converged}
+        still = [name for name, s in bad.items() if not s.ess > 0]
+        moving = {name: s for name, s in bad.items() if s.ess > 0}
+        reasons = [f"{', '.join(still)} {NEVER_CHANGED}"] if still else []
+        if moving:
+            worst = shortcoming(Summary(0.0, 0.0, *_worst(moving), converged=False))
+            reasons.append(f"{', '.join(moving)}: {worst}")
         if reasons:
-            text = f"{temperature:,.0f} K did not converge ({'; '.join(reasons)})."
+            text = f"At {temperature:,.0f} K the chains did not converge ({'; '.join(reasons)})."
             found.append(Caveat("warning", "unconverged", text))
     return found
+
+
+def _worst(quantities: Mapping[str, Summary]) -> tuple[float, float]:
+    """Least ESS and largest R-hat."""
+    return min(s.ess for s in quantities.values()), max(s.rhat for s in quantities.values())
 
 
 def general_caveats(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from ase.formula import non_metals
 from ase.units import kB
 
 from ..errors import InputError
@@ -86,7 +88,7 @@ def analyze_run(
         "sublattices": _compositions(run.lattice, sampled[0]),
         "landscape": landscape(run.config),
         "points": [point.to_dict() for point in results],
-        "transition": _transition_dict(transition),
+        "transition": _transition_dict(transition, results),
         "caveats": [c._asdict() for c in _caveats(run, results, transition, left_out)],
     }
 
@@ -162,12 +164,18 @@ class _Point:
         """The series whose chains must have converged for the point to count."""
         return {"energy": self.energy, **self.orders}
 
+    @property
+    def converged(self) -> bool:
+        """Whether all of them have."""
+        return all(s.converged for s in self.decisive.values())
+
     def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
         return {
             "temperature": self.temperature,
             "n_draws": self.n_draws,
             "n_chains": self.n_chains,
-            "converged": all(s.converged for s in self.decisive.values()),
+            "converged": self.converged,
             "energy": _number(self.energy),
             "heat_capacity": _number(self.heat_capacity),
             "acceptance": _number(self.acceptance) if self.acceptance else None,
@@ -246,13 +254,20 @@ def _transition(
     )
 
 
-def _transition_dict(transition: ApparentTransition | None) -> dict[str, Any] | None:
+def _transition_dict(
+    transition: ApparentTransition | None, results: Sequence[_Point]
+) -> dict[str, Any] | None:
+    """Plain data; ``converged`` says whether every temperature of the bracket has converged."""
     if transition is None:
         return None
-    brackets = ("bracket", "order_fall", "heat_capacity_peak")
     result = transition._asdict()
-    for name in brackets:
+    for name in ("bracket", "order_fall", "heat_capacity_peak"):
         result[name] = None if result[name] is None else result[name]._asdict()
+    lower, upper = transition.bracket
+    within = [p for p in results if (lower or 0.0) <= p.temperature <= (upper or math.inf)]
+    result["converged"] = all(p.converged for p in within)
+    if not result["converged"]:
+        result["text"] += " It rests on chains that did not converge."
     return result
 
 
@@ -265,8 +280,14 @@ def _caveats(
     temperatures = [p.temperature for p in results]
     n_chains = min(p.n_chains for p in results)
     hot = above_melting(transition, landscape(run.config)) if transition else []
+    unfinished = "The run is not finished; these are the results of the draws so far."
     return [
         *hot,
+        *(
+            [Caveat("warning", "unfinished", unfinished)]
+            if run.attrs.get("finished") is False
+            else []
+        ),
         *unconverged({p.temperature: p.decisive for p in results}),
         *general_caveats(run.lattice, run.config, temperatures, n_chains),
         *left_out,
@@ -286,5 +307,15 @@ def _compositions(lattice: Lattice, point: xr.Dataset) -> dict[str, Any]:
 
 
 def _formula(lattice: Lattice, point: xr.Dataset) -> str:
+    """Reduced formula, elements in the order of the structure and its sublattices, anions last."""
     first = point["occupation"].isel(draw=0, chain=0).to_numpy().astype(np.int8)
-    return str(lattice.to_atoms(first).get_chemical_formula("metal", empirical=True))
+    present = Counter(lattice.to_atoms(first).get_chemical_symbols())
+    symbols = lattice.atoms.get_chemical_symbols()
+    site_of_atom = dict(zip(lattice.sites.tolist(), range(lattice.n_sites), strict=True))
+    seen: dict[str, None] = {}
+    for atom, symbol in enumerate(symbols):
+        site = site_of_atom.get(atom)
+        seen.update(dict.fromkeys((symbol,) if site is None else lattice.species_of(site)))
+    order = sorted((s for s in seen if s in present), key=lambda s: s in non_metals)
+    unit = math.gcd(*present.values())
+    return "".join(s + (str(present[s] // unit) if present[s] > unit else "") for s in order)

@@ -81,7 +81,7 @@ def heat_capacity(energy: np.ndarray, temperature: float) -> Summary:
     variance = np.mean(deviation**2)
     mean = summarize_series(energy)
     n = mean.ess if np.isfinite(mean.ess) else energy.size
-    unbiased = variance * n / (n - 1.0) if n > 1 else np.nan
+    unbiased = variance * n / (n - 1.0) if n > 1 else variance
     factor = 1.0 / (kB * temperature**2)
     result = derived(unbiased * factor, (deviation**2 - variance) * factor)
     return _with_verdict_of(result, mean)

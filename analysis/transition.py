@@ -183,4 +183,4 @@ def _result(
 
 
 def _range(bracket: Bracket) -> str:
-    return f"between {bracket.lower:,.0f} and {bracket.upper:,.0f} K"
+    return f"between {bracket.lower or 0:,.0f} and {bracket.upper or 0:,.0f} K"

@@ -22,6 +22,7 @@ from .report_data import embedded_json, page_data
 
 __all__ = ["report_page", "write_report"]
 
+SHORT_LIST = re.compile(r"\[\n((?: +[^\[\]{}\n]+,\n){1,12})\]")
 SLOT = re.compile(r"\{\{(\w+)\}\}")
 BUNDLED = ("models", "bundled")
 
@@ -153,7 +154,9 @@ def _provenance(run: Run) -> str:
 
 
 def _toml(config: Mapping[str, Any]) -> str:
-    return tomli_w.dumps(_without_none(config))
+    """TOML of the resolved input, short lists on one line."""
+    text = tomli_w.dumps(_without_none(config))
+    return SHORT_LIST.sub(lambda match: f"[{' '.join(match.group(1).split())[:-1]}]", text)
 
 
 def _without_none(value: Any) -> Any:

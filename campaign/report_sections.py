@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 TITLES = {
-    "above-melting": "Above melting.",
     "unconverged": "Not converged.",
+    "unfinished": "Unfinished.",
     "magnetic": "Magnetic elements.",
     "one-chain": "One chain.",
     "hot-points": "Hot points.",
@@ -51,8 +51,31 @@ def measured(number: Mapping[str, Any] | None) -> str:
     mean, error = number["mean"], number["error"]
     if error is None:
         return _signed(f"{mean:.4f}") + " ± ?"
-    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
+    digits = _decimals(error) if error > 0 else 4
     return f"{_signed(f'{mean:.{digits}f}')} ± {error:.{digits}f}"
+
+
+def compact(number: Mapping[str, Any]) -> str:
+    """Mean with the error of its last two digits in parentheses.
+
+    Examples
+    --------
+    >>> compact({"mean": -38.123456, "error": 0.00123})
+    '−38.1235(12)'
+    >>> compact({"mean": 1.2, "error": 12.4}), compact({"mean": 0.0, "error": None})
+    ('1(12)', '0.0000(?)')
+    """
+    mean, error = number["mean"], number["error"]
+    if mean is None or error is None or error <= 0:
+        return "–" if mean is None else _signed(f"{mean:.4f}(?)")
+    digits = _decimals(error)
+    last = round(error * 10**digits)
+    return _signed(f"{mean:.{digits}f}({last})")
+
+
+def _decimals(error: float) -> int:
+    """Decimals that show two digits of an error."""
+    return max(0, 1 - math.floor(math.log10(error)))
 
 
 def _signed(text: str) -> str:
@@ -84,8 +107,8 @@ def subtitle(results: Mapping[str, Any]) -> str:
     if len(points) > 1:
         span = f"{len(points)} temperatures, {span} to {kelvin(points[-1]['temperature'])}"
     return escape(
-        f"{results['formula']}, {results['n_atoms']} sites in the cell of which "
-        f"{results['n_sites']} mixed ({mixes}). {span}. {results['landscape'].capitalize()}."
+        f"{results['formula']}, {results['n_atoms']} atoms, {results['n_sites']} of them on mixed "
+        f"sites ({mixes}). {span}. {results['landscape'].capitalize()}."
     )
 
 
@@ -158,11 +181,12 @@ def _samples_card(points: Sequence[Mapping[str, Any]]) -> str:
 
 
 def caveat_list(caveats: Sequence[Mapping[str, str]]) -> str:
-    """Every caveat, the gravest first."""
+    """Every caveat that is not in the banner, the gravest first."""
     items = "".join(
         f'<li class="caveat {c["level"]} {c["code"]}">'
         f"<b>{escape(TITLES.get(c['code'], 'Note.'))}</b> {escape(c['text'])}</li>"
         for c in caveats
+        if c["level"] != "critical"
     )
     return f'<ul class="caveats">{items}</ul>'
 
@@ -196,8 +220,8 @@ def results_table(results: Mapping[str, Any]) -> str:
     return (
         '<div class="scroll" tabindex="0" role="region" aria-labelledby="table-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="hint below">Red: not converged, for the reasons listed at the top. R-hat and '
-        "ESS are the worst of energy and orders. "
+        '<p class="hint below">In parentheses: the error of the last digits. Red: not converged, '
+        "for the reasons listed at the top. R-hat and ESS are the worst of energy and orders. "
         "A heat capacity can be red on its own: fluctuations converge later than means.</p>"
     )
 
@@ -222,8 +246,8 @@ def _limit(text: str, good: bool) -> str:
 
 def _cell(number: Mapping[str, Any]) -> str:
     if number["converged"]:
-        return f"<td>{measured(number)}</td>"
-    return f'<td class="bad" title="{escape(number["why"], quote=True)}">{measured(number)}</td>'
+        return f"<td>{compact(number)}</td>"
+    return f'<td class="bad" title="{escape(number["why"], quote=True)}">{compact(number)}</td>'
 
 
 def _verdict(point: Mapping[str, Any], decisive: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,11 +7,15 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colour = (k) => css(`--c${k % 6}`);
   const kelvin = (t) => `${Math.round(t).toLocaleString("en-US")} K`;
-  const config = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = {
+    displaylogo: false, displayModeBar: "hover",
+    modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]], // no others: one would send the chart away
+    showSendToCloud: false, plotlyServerURL: "",
+  };
 
   function layout(x, y, extra = {}) {
     const axis = (title) => ({
-      title: { text: title, standoff: 10 }, gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--line"),
+      title: { text: title, standoff: 10, font: { size: 13 } }, gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--line"),
       automargin: true, ticks: "outside", tickcolor: css("--line"), separatethousands: true,
     });
     const { xaxis = {}, yaxis = {}, ...rest } = extra;
@@ -20,8 +24,8 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--ink") },
       margin: { l: 60, r: 14, t: 34, b: 48 }, hovermode: "closest",
       hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
-      legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom" },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent"), orientation: "v" },
+      legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", tracegroupgap: 0 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent") },
       xaxis: { ...axis(x), ...xaxis }, yaxis: { ...axis(y), ...yaxis }, ...rest,
     };
   }
@@ -72,7 +76,7 @@
       showlegend: false, hovertemplate: `${name}, random arrangement: %{y:.3~g}<extra></extra>`,
     }));
     sweep("plot-order", "⟨|ψ|²⟩", orders.map((name) => [name, points.map((p) => p.orders[name]), ""]), { traces: random, layout: { yaxis: { rangemode: "tozero" } } });
-    sweep("plot-energy", "Energy (meV per site above the lowest)", [["energy", data.relative_energy, "meV"]]);
+    sweep("plot-energy", "Energy (meV per site)", [["energy", data.relative_energy, "meV"]]);
     sweep("plot-capacity", "Heat capacity (k<sub>B</sub> per site)", [["heat capacity", points.map((p) => p.heat_capacity), "k<sub>B</sub>"]], { layout: { yaxis: { rangemode: "tozero" } } });
     if (points.every((p) => p.acceptance)) {
       sweep("plot-acceptance", "Accepted fraction", [["acceptance", points.map((p) => ({ ...p.acceptance, converged: true, why: undefined })), ""]], { layout: { yaxis: { rangemode: "tozero" } } });
@@ -99,7 +103,7 @@
       return crosses ? [style, crosses] : [style];
     });
     const wide = byId("plot-shells").clientWidth > 640;
-    const legend = wide ? { orientation: "v", x: 1.02, y: 1, xanchor: "left", yanchor: "top" } : { orientation: "h", x: 0, y: -0.25, xanchor: "left", yanchor: "top" };
+    const legend = wide ? { orientation: "v", x: 1.02, y: 1, xanchor: "left", yanchor: "top", tracegroupgap: 0 } : { orientation: "h", x: 0, y: -0.25, xanchor: "left", yanchor: "top", tracegroupgap: 0 };
     Plotly.react(byId("plot-shells"), legendOfCrosses(traces), layout("Distance (Å)", "Warren–Cowley α", { legend, showlegend: true, margin: { l: 60, r: 14, t: 16, b: 48 }, yaxis: { zeroline: true, zerolinewidth: 1.5 } }), config);
   }
 
@@ -110,7 +114,7 @@
       x: values.map((_, i) => i * point.stride), y: values, name: `chain ${chain + 1}`, mode: "lines", type: "scatter", line: { color: colour(chain), width: 1.3 },
       hovertemplate: `chain ${chain + 1}, draw %{x}: %{y:.5~g}<extra></extra>`,
     }));
-    const label = name === "energy" ? "Energy (meV per site above the lowest mean)" : `|ψ|², ${name}`;
+    const label = name === "energy" ? "Energy (meV per site)" : `|ψ|², ${name}`;
     Plotly.react(byId("plot-traces"), lines, layout("Draw", label, { showlegend: lines.length > 1 && lines.length <= 12 }), config);
   }
 
@@ -121,8 +125,8 @@
     viewer ??= new window.StructureViewer(byId("structure"), crystal.cell);
     const occupation = crystal.occupations[byId("structure-temperature").value];
     const styles = {};
-    crystal.species.forEach((name, k) => { styles[name] = { colour: css(`--s${k % 5}`), radius: 0.62 }; });
-    crystal.spectator_species.forEach((name, k) => { styles[`${name} `] = { colour: css(`--p${k % 4}`), radius: name === "O" || name === "F" ? 0.34 : 0.5, spectator: true }; });
+    crystal.species.forEach((name, k) => { styles[name] = { colour: css(`--s${k % 5}`), radius: 0.72 }; });
+    crystal.spectator_species.forEach((name, k) => { styles[`${name} `] = { colour: css(`--p${k % 4}`), radius: name === "O" || name === "F" ? 0.27 : 0.42, spectator: true }; });
     const atoms = crystal.sites.map((position, i) => ({ position, species: occupation[crystal.site_of[i]] }))
       .filter((atom) => atom.species !== "X")
       .concat(crystal.spectators.map(([species, position]) => ({ position, species: `${species} `, spectator: true })));
@@ -168,5 +172,7 @@
   }
   connect();
   drawAll();
+  const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => Plotly.Plots.resize(target)));
+  document.querySelectorAll(".plot").forEach((element) => resized.observe(element));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 })();

@@ -68,7 +68,7 @@ window.StructureViewer = (() => {
       canvas.height = height * ratio;
       const context = canvas.getContext("2d");
       context.scale(ratio, ratio);
-      const scale = (this.zoom * 0.46 * Math.min(width, height)) / this.extent;
+      const scale = (this.zoom * 0.51 * Math.min(width, height)) / this.extent;
       const project = (p) => {
         const [x, y, z] = rotate(this.view, subtract(p, this.centre));
         const depth = 1 / (1 - (0.22 * z) / this.extent);

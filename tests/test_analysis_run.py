@@ -1,0 +1,241 @@
+"""The analysis of whole runs: numbers, verdicts, caveats and the apparent temperature."""
+
+import json
+
+import numpy as np
+import pytest
+from analysis_cases import boltzmann, exact_run, perovskite
+from ase.units import kB
+
+from alchemc import builders
+from alchemc.analysis import analyze_run, apparent_transition, ordering_series, plots
+from alchemc.errors import InputError
+from alchemc.records import Run, point_dataset
+from alchemc.statistics import Summary
+
+TEMPERATURES = (3000.0, 1500.0, 600.0)
+
+
+def codes(results):
+    return [caveat["code"] for caveat in results["caveats"]]
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    run, states, energies = exact_run(TEMPERATURES, n_draws=1500)
+    return run, states, energies, analyze_run(run)
+
+
+def test_every_mean_agrees_with_enumeration_within_its_error(sweep):
+    run, states, energies, results = sweep
+    assert [p["temperature"] for p in results["points"]] == sorted(TEMPERATURES)
+    for point in results["points"]:
+        p = boltzmann(energies, point["temperature"])
+        exact = {
+            "energy": p @ energies / 8,
+            "heat_capacity": (p @ energies**2 - (p @ energies) ** 2)
+            / (8 * (kB * point["temperature"]) ** 2),
+        }
+        found = {name: point[name] for name in exact}
+        for name, number in point["orders"].items():
+            exact[name] = p @ ordering_series(run.lattice, states, name).to_numpy()[0]
+            found[name] = number
+        for name, value in exact.items():
+            assert abs(found[name]["mean"] - value) < 5 * found[name]["error"], name
+
+
+def test_the_result_is_plain_data_without_nan(sweep):
+    text = json.dumps(sweep[3], allow_nan=False)
+    assert json.loads(text) == sweep[3]
+
+
+def test_every_number_has_an_error_and_a_verdict(sweep):
+    point = sweep[3]["points"][0]
+    numbers = [point["energy"], point["heat_capacity"], point["acceptance"]]
+    numbers += [*point["orders"].values(), *point["binder"].values(), *point["warren_cowley"]]
+    for number in numbers:
+        assert {"mean", "error", "ess", "rhat", "converged"} <= set(number)
+        assert number["ess"] <= 1500 * 4
+        assert number["converged"] or number["why"]
+
+
+def test_the_formula_reads_as_chemists_write_it(sweep):
+    assert sweep[3]["formula"] == "Sr2ScTaO6"
+    assert sweep[3]["sublattices"] == {"B": {"n_sites": 8, "counts": {"Sc": 4, "Ta": 4}}}
+
+
+def test_chains_that_disagree_are_reported_with_their_temperature():
+    run, states, energies = exact_run((1500.0,), n_draws=300)
+    point = run.points[0].copy(deep=True)
+    point["occupation"][:, 0] = states[energies.argmin()]
+    point["energy"][:, 0] = energies.min()
+    results = analyze_run(Run((point,), run.lattice))
+    assert not results["points"][0]["converged"]
+    text = next(c["text"] for c in results["caveats"] if c["code"] == "unconverged")
+    assert "1,500 K" in text
+    assert "R-hat" in text
+
+
+def test_a_frozen_point_is_not_called_converged():
+    run, _, _ = exact_run((1500.0, 5.0), n_draws=200)
+    frozen = analyze_run(run)["points"][0]
+    assert frozen["temperature"] == 5.0
+    assert not frozen["converged"]
+    assert "never changed" in frozen["energy"]["why"]
+
+
+def test_short_runs_are_analysed_and_marked():
+    run, _, _ = exact_run((1500.0,), n_draws=2)
+    point = analyze_run(run)["points"][0]
+    assert point["heat_capacity"]["mean"] is None
+    assert not point["converged"]
+
+
+def test_a_run_without_draws_or_temperature_is_refused():
+    run, _, _ = exact_run((1500.0,), n_draws=2)
+    with pytest.raises(InputError, match="no draws"):
+        analyze_run(Run((run.points[0].isel(draw=slice(0, 0)),), run.lattice))
+    with pytest.raises(InputError, match="no temperature"):
+        analyze_run(Run((run.points[0].drop_vars("temperature"),), run.lattice))
+
+
+def test_an_unknown_order_is_refused_and_a_misfit_becomes_a_caveat():
+    run, _, _ = exact_run((1500.0,), n_draws=10)
+    with pytest.raises(InputError, match="'layerd'"):
+        analyze_run(run, orders=["layerd"])
+    lattice = perovskite(3, 3, 2)
+    occupation = np.tile(np.arange(18, dtype=np.uint8) % 2, (10, 1, 1))
+    arrays = {"occupation": occupation, "energy": np.zeros((10, 1))}
+    odd = Run((point_dataset(arrays, {"temperature": 900.0}),), lattice)
+    results = analyze_run(odd)
+    assert set(results["points"][0]["orders"]) == {"layered"}
+    assert codes(results).count("order-left-out") == 2
+    assert "incomplete-star" in codes(results)
+    assert "one-chain" in codes(results)
+
+
+def test_orders_and_shells_follow_the_configuration():
+    config = {"analysis": {"orders": ["columnar"], "shells": 0}}
+    run, _, _ = exact_run((1500.0,), n_draws=10, config=config)
+    point = analyze_run(run)["points"][0]
+    assert set(point["orders"]) == {"columnar"}
+    assert point["warren_cowley"] == []
+    assert analyze_run(run, shells=2)["points"][0]["warren_cowley"]
+
+
+def test_several_sublattices_are_told_apart():
+    lattice = builders.perovskite(("Sr", "Ba"), ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
+    half = {"A": {"Sr": 0.5, "Ba": 0.5}, "B": {"Sc": 0.5, "Ta": 0.5}}
+    occupation = lattice.random(half, np.random.default_rng(0), 60).reshape(30, 2, 16)
+    arrays = {"occupation": occupation, "energy": np.random.default_rng(1).normal(size=(30, 2))}
+    results = analyze_run(Run((point_dataset(arrays, {"temperature": 900.0}),), lattice), shells=1)
+    assert {"A rock-salt", "B columnar"} <= set(results["points"][0]["orders"])
+    pairs = {row["pair"] for row in results["points"][0]["warren_cowley"]}
+    assert {"A: Sr–Ba", "B: Sc–Ta", "A, B: Ba–Ta"} <= pairs
+
+
+def test_caveats_name_what_limits_the_numbers():
+    config = {"potential": {"kind": "mace"}, "structure": {"displacement": 0.05}}
+    run, _, _ = exact_run((3000.0, 1500.0), n_draws=50, config=config, attrs={"finished": False})
+    lattice = builders.perovskite("Sr", ("Fe", "Ta"), "O", a=4.0, size=(2, 2, 2))
+    results = analyze_run(Run(run.points, lattice, run.config, run.attrs))
+    assert {"magnetic", "coulomb", "one-size", "landscape", "hot-points", "unfinished"} <= set(
+        codes(results)
+    )
+    texts = " ".join(caveat["text"] for caveat in results["caveats"])
+    assert "Fe may carry a magnetic moment" in texts
+    assert "displaced by 0.05 Å" in texts
+
+
+def test_harmless_runs_carry_no_warnings(sweep):
+    assert [c["level"] for c in sweep[3]["caveats"] if c["level"] == "warning"] == []
+    assert "magnetic" not in codes(sweep[3])
+    assert "coulomb" not in codes(sweep[3])
+
+
+# ---- the apparent temperature
+
+
+def numbers(means, error=0.01):
+    return [Summary(m, error, 1e3, 1.0, True) for m in means]
+
+
+def transition(order, capacity, temperatures=None, error=0.01):
+    temperatures = temperatures or list(np.arange(len(order)) * 200.0 + 800.0)
+    return apparent_transition(
+        temperatures, numbers(capacity, error), {"q": numbers(order, error)}, {"q": 0.02}
+    )
+
+
+def test_a_clear_transition_is_bracketed_by_its_two_features():
+    result = transition([0.99, 0.95, 0.85, 0.3, 0.1, 0.05], [0.1, 0.3, 0.9, 2.0, 0.7, 0.4])
+    assert result.status == "bracketed"
+    assert result.order_fall == (1200.0, 1400.0)
+    assert result.heat_capacity_peak == (1200.0, 1600.0)
+    assert result.bracket == (1200.0, 1600.0)
+    assert "apparent" in result.text.lower()
+
+
+def test_larger_errors_widen_the_bracket():
+    order, capacity = [0.99, 0.95, 0.75, 0.4, 0.1, 0.05], [0.1, 0.3, 1.4, 1.6, 0.7, 0.4]
+    narrow, wide = (transition(order, capacity, error=e).bracket for e in (0.01, 0.12))
+    assert wide.lower < narrow.lower
+    assert wide.upper >= narrow.upper
+
+
+@pytest.mark.parametrize(
+    ("order", "status"),
+    [
+        ([0.99, 0.98, 0.97], "above"),
+        ([0.35, 0.2, 0.1], "below"),
+        ([0.05, 0.03, 0.02], "none"),
+    ],
+)
+def test_a_transition_outside_the_sweep_is_not_given_a_value(order, status):
+    result = transition(order, [0.1, 0.2, 0.3])
+    assert result.status == status
+    assert not result.bracket.closed
+
+
+def test_the_order_of_the_temperatures_does_not_matter():
+    order, capacity = [0.99, 0.9, 0.3, 0.1], [0.2, 0.8, 1.5, 0.6]
+    forward = transition(order, capacity, [800.0, 1000.0, 1200.0, 1400.0])
+    backward = transition(order[::-1], capacity[::-1], [1400.0, 1200.0, 1000.0, 800.0])
+    assert forward == backward
+
+
+def test_lists_of_different_length_are_refused():
+    with pytest.raises(InputError, match="one value per temperature"):
+        apparent_transition([800.0, 900.0], numbers([1.0]), {}, {})
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, False), (4.0, True)])
+def test_an_ordering_temperature_above_2500_kelvin_is_called_above_melting(factor, expected):
+    temperatures = (200.0, 400.0, 600.0, 800.0, 1200.0, 2000.0)
+    run, _, _ = exact_run(temperatures, n_draws=600)
+    hotter = [p.assign_coords(temperature=float(p["temperature"]) * factor) for p in run.points]
+    results = analyze_run(Run(tuple(hotter), run.lattice))
+    assert ("above-melting" in codes(results)) is expected
+    if expected:
+        assert results["caveats"][0]["level"] == "critical"
+        assert "above melting" in results["caveats"][0]["text"]
+
+
+# ---- figures
+
+
+@pytest.mark.parametrize("name", ["plot_order", "plot_energy", "plot_heat_capacity"])
+def test_figures_are_vector_graphics_with_units(sweep, name, tmp_path):
+    figure = getattr(plots, name)(sweep[3])
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "Temperature (K)"
+    assert axes.get_ylabel()
+    path = tmp_path / "figure.svg"
+    figure.savefig(path)
+    assert "<image" not in path.read_text()
+
+
+def test_a_figure_of_no_order_is_refused():
+    run, _, _ = exact_run((1500.0,), n_draws=10)
+    with pytest.raises(InputError, match="no order"):
+        plots.plot_order(analyze_run(run, orders=[]))
