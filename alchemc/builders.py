@@ -5,7 +5,6 @@ A position given as one symbol is a spectator; one given as several species is a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from ase import Atoms
 
 from .errors import InputError
 from .lattice import Lattice, Sublattice
-from .sublattice import VACANCY, check_symbol, suggestion
+from .sublattice import VACANCY, check_symbol, is_number, shown, suggestion
 
 __all__ = ["PROTOTYPES", "fluorite", "perovskite", "rocksalt", "spinel"]
 
@@ -148,10 +147,10 @@ def spinel(
     >>> np.bincount(lattice.classes).tolist()
     [8, 16]
     """
-    if not _is_number(u) or not 0.2 <= u <= 0.32:
+    if not is_number(u) or not 0.2 <= u <= 0.32:
         raise InputError(
-            f"the anion parameter u is {u!r}; give 0.2 to 0.32 with the origin at the inversion "
-            "centre (subtract 0.125 from a value with the origin at -43m, such as 0.3875)"
+            f"the anion parameter u is {shown(u)}; give 0.2 to 0.32 with the origin at the "
+            "inversion centre (subtract 0.125 from a value with the origin at -43m, such as 0.3875)"
         )
     tetrahedral = _translated([[1 / 8] * 3, [7 / 8] * 3])
     octahedral = _translated(
@@ -214,11 +213,6 @@ def _translated(points: Any) -> np.ndarray:
     return ((np.array(points)[:, None] + _FCC) % 1.0).reshape(-1, 3)
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return number and math.isfinite(value)
-
-
 def _build(
     groups: Mapping[str, tuple[Species, Any]],
     a: float,
@@ -226,8 +220,8 @@ def _build(
     charges: Mapping[str, float] | None,
     spectator_charges: Mapping[str, float] | None,
 ) -> Lattice:
-    if not _is_number(a) or a <= 0:
-        raise InputError(f"the lattice constant a is {a!r}; give a positive length in Å")
+    if not is_number(a) or a <= 0:
+        raise InputError(f"the lattice constant a is {shown(a)}; give a positive length in Å")
     _check_charges(groups, charges)
     symbols: list[str] = []
     points: list[np.ndarray] = []
@@ -236,7 +230,7 @@ def _build(
         if isinstance(species, str):
             symbol = check_symbol(species, name)
         elif not isinstance(species, Sequence):
-            raise InputError(f"{name} is {species!r}; give a symbol or a tuple of species")
+            raise InputError(f"{name} is {shown(species)}; give a symbol or a tuple of species")
         else:
             sites = range(len(symbols), len(symbols) + len(scaled))
             allowed = tuple(species)
@@ -245,7 +239,7 @@ def _build(
         symbols += [symbol] * len(scaled)
         points.append(np.asarray(scaled, dtype=np.float64))
     if not sublattices:
-        given = ", ".join(f"{name} {species!r}" for name, (species, _) in groups.items())
+        given = ", ".join(f"{name} {shown(species)}" for name, (species, _) in groups.items())
         raise InputError(
             f"no position holds several species ({given}); give one a tuple of species"
         )
@@ -257,7 +251,7 @@ def _check_charges(groups: Mapping[str, tuple[Species, Any]], charges: Any) -> N
     if charges is None:
         return
     if not isinstance(charges, Mapping):
-        raise InputError(f"charges is {charges!r}; give a mapping from species to charge")
+        raise InputError(f"charges is {shown(charges)}; give a mapping from species to charge")
     known = {s for species, _ in groups.values() if not isinstance(species, str) for s in species}
     for symbol in charges:
         if symbol not in known:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .sublattice import Sublattice, suggestion
+from .sublattice import Sublattice, shown, suggestion
 
 __all__ = ["Composition"]
 
@@ -37,7 +37,7 @@ def parse_fractions(
     """
     if not isinstance(composition, Mapping):
         raise InputError(
-            f"composition is {composition!r}; give fractions per sublattice such as "
+            f"composition is {shown(composition)}; give fractions per sublattice such as "
             "{'B': {'Sc': 0.5, 'Ta': 0.5}}"
         )
     for name in composition:
@@ -63,8 +63,8 @@ def parse_fractions(
 def _one(name: str, species: tuple[str, ...], entry: Any) -> np.ndarray:
     if not isinstance(entry, Mapping):
         raise InputError(
-            f"the composition of sublattice {name!r} is {entry!r}; give fractions by species "
-            f"such as {{{species[0]!r}: 1.0}}"
+            f"the composition of {name!r} is {shown(entry)}; give fractions by "
+            f"species such as {{{species[0]!r}: 1.0}}"
         )
     values = np.zeros(len(species))
     for symbol, value in entry.items():
@@ -74,8 +74,8 @@ def _one(name: str, species: tuple[str, ...], entry: Any) -> np.ndarray:
             )
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             raise InputError(
-                f"the fraction of {symbol!r} on sublattice {name!r} is {value!r}; give a number "
-                "from 0 to 1"
+                f"the fraction of {symbol!r} on sublattice {name!r} is {shown(value)}; give a "
+                "number from 0 to 1"
             )
         if not 0 <= value <= 1:
             raise InputError(

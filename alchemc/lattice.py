@@ -41,8 +41,10 @@ from .sublattice import (
     VACANCY,
     Sublattice,
     check_spectators,
+    is_number,
     parse_spectator_charges,
     resolve_all,
+    shown,
 )
 from .symmetry import Symmetry, first_seen
 
@@ -200,7 +202,9 @@ class Lattice(Sites):
         """
         whole = isinstance(n_shells, int | np.integer) and not isinstance(n_shells, bool)
         if not whole or not 1 <= n_shells <= _MAX_SHELLS:
-            raise InputError(f"n_shells is {n_shells!r}; give a whole number, 1 to {_MAX_SHELLS}")
+            raise InputError(
+                f"n_shells is {shown(n_shells)}; give a whole number, 1 to {_MAX_SHELLS}"
+            )
         if sublattice is None:
             if len(self.names) > 1:
                 raise InputError(
@@ -316,8 +320,12 @@ class Lattice(Sites):
         ``amplitude`` is the standard deviation of each Cartesian component in Å; the numbers
         come from PCG64(``seed``), so they depend on nothing else.
         """
-        if not np.isfinite(amplitude) or amplitude < 0:
-            raise InputError(f"amplitude is {amplitude}; give a displacement in Å of at least 0")
+        if not is_number(amplitude) or amplitude < 0:
+            raise InputError(
+                f"amplitude is {shown(amplitude)}; give a displacement in Å of at least 0"
+            )
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise InputError(f"seed is {shown(seed)}; give a whole number of at least 0")
         rng = np.random.Generator(np.random.PCG64(seed))
         return self.atoms.positions + amplitude * rng.standard_normal((len(self.atoms), 3))
 
@@ -376,7 +384,7 @@ class Lattice(Sites):
         """
         form = stored.get("format") if isinstance(stored, Mapping) else None
         if form != _FORMAT:
-            raise InputError(f"a stored lattice has format {form!r}; expected {_FORMAT!r}")
+            raise InputError(f"a stored lattice has format {shown(form)}; expected {_FORMAT!r}")
         try:
             atoms = Atoms(stored["numbers"], stored["positions"], cell=stored["cell"], pbc=True)
             sublattices = {

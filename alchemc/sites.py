@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 from . import compositions
 from .compositions import Composition
 from .errors import InputError
-from .sublattice import Sublattice, suggestion
+from .sublattice import Sublattice, shown, suggestion
 
 __all__ = ["Sites"]
 
@@ -131,7 +131,7 @@ class Sites:
             [n_sites], or [n_replicas, n_sites].
         """
         if not isinstance(rng, np.random.Generator):
-            raise InputError(f"rng is {rng!r}; give a numpy.random.Generator")
+            raise InputError(f"rng is {shown(rng)}; give a numpy.random.Generator")
         if n_replicas is not None and n_replicas < 1:
             raise InputError(f"n_replicas is {n_replicas}; give at least 1")
         counts = self.composition_counts(composition)

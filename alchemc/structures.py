@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
 from .neighbours import PeriodicTree, find_overlap
-from .sublattice import VACANCY, Sublattice, check_symbol
+from .sublattice import VACANCY, Sublattice, check_symbol, shown
 from .symmetry import first_seen
 
 __all__ = ["Structure", "read_structure"]
@@ -74,7 +74,7 @@ def parse_size(size: Any) -> tuple[int, int, int]:
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in values
     ):
         raise InputError(
-            f"the supercell is {size!r}; give three whole numbers of cells, at least 1"
+            f"the supercell is {shown(size)}; give three whole numbers of cells, at least 1"
         )
     return int(values[0]), int(values[1]), int(values[2])
 
@@ -201,10 +201,10 @@ def read_structure(path: str | Path) -> Structure:
 
 
 def _read_cif(path: Path) -> Structure | None:
-    """Read the last structure of a CIF if it has partially occupied positions, else None.
+    """Read the last periodic structure of a CIF, or None if there is none.
 
-    ASE's own reader keeps one row of several that symmetry puts on one position and one of two
-    with the same element, so the rows are expanded and collected here.
+    ASE's own reader silently keeps one row of several that symmetry puts on one position, and one
+    of two with the same element, so the rows are expanded and collected here.
     """
     blocks = [block for block in parse_cif(str(path)) if block.has_structure()]
     if not blocks or blocks[-1].get_cell().rank < 3:
@@ -214,8 +214,6 @@ def _read_cif(path: Path) -> Structure | None:
     used = np.flatnonzero(occupancies > 0)
     if len(used) == 0:
         raise InputError(f"'{path}' has no occupied position; check its occupancies")
-    if (occupancies[used] == 1).all():
-        return None
     group = blocks[-1].get_spacegroup(subtrans_included=True)
     scaled = rows.get_scaled_positions(wrap=False)
     orbits = [group.equivalent_sites([scaled[row]], onduplicates="keep")[0] for row in used]
@@ -248,7 +246,7 @@ def _row_occupancies(values: Any, rows: Atoms, path: Path) -> np.ndarray:
             continue
         if not isinstance(value, int | float) or not 0 <= value <= 1 + _OCCUPANCY_TOLERANCE:
             raise InputError(
-                f"'{path}' gives row {row} ({rows.symbols[row]}) the occupancy {value!r}; "
+                f"'{path}' gives row {row} ({rows.symbols[row]}) the occupancy {shown(value)}; "
                 "it must be a number from 0 to 1"
             )
         result[row] = value
@@ -267,6 +265,8 @@ def _occupants(content: dict[int, float], rows: Atoms, path: Path) -> dict[str, 
     entry: dict[str, float] = {}
     for row, occupancy in content.items():
         symbol = rows.symbols[row]
+        if symbol in entry and entry[symbol] == occupancy == 1:
+            continue  # one atom listed twice
         if symbol in entry:
             raise InputError(
                 f"'{path}' puts {symbol} twice on the position of row {row}; merge the two rows "
@@ -348,7 +348,7 @@ def icet_sublattices(
         raise InputError(f"atoms is a {type(atoms).__name__}; give an ase.Atoms")
     if isinstance(chemical_symbols, str) or not isinstance(chemical_symbols, Sequence):
         raise InputError(
-            f"chemical_symbols is {chemical_symbols!r}; give the allowed species of every atom"
+            f"chemical_symbols is {shown(chemical_symbols)}; give the allowed species of every atom"
         )
     if len(chemical_symbols) != len(atoms):
         raise InputError(
@@ -360,7 +360,7 @@ def icet_sublattices(
     for index, entry in enumerate(chemical_symbols):
         if isinstance(entry, str) or not isinstance(entry, Sequence) or not entry:
             raise InputError(
-                f"chemical_symbols[{index}] is {entry!r}; give a list such as ['Sc', 'Ta']"
+                f"chemical_symbols[{index}] is {shown(entry)}; give a list such as ['Sc', 'Ta']"
             )
         if len(entry) == 1:
             numbers[index] = atomic_numbers[check_symbol(entry[0], f"chemical_symbols[{index}]")]

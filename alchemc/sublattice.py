@@ -79,6 +79,12 @@ class Sublattice:
         return Sublattice(tuple(indices.tolist()), self.species, self.charges)
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """Write a value for a message: its repr on one line, cut if it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def suggestion(name: object, known: Iterable[str]) -> str:
     """End of a message about an unknown name: the nearest known one, or all of them."""
     options = sorted(set(known))
@@ -100,7 +106,7 @@ def check_symbol(symbol: object, role: str) -> str:
         )
     likely = _likely(str(symbol))
     hint = suggestion(symbol, likely) if likely else "write one such as 'Ti' ('X' is a vacancy)"
-    raise InputError(f"{role} {symbol!r} is not a chemical symbol; {hint}")
+    raise InputError(f"{role} {shown(symbol)} is not a chemical symbol; {hint}")
 
 
 def _likely(symbol: str) -> list[str]:
@@ -117,18 +123,18 @@ def _parse_sites(sites: Any) -> str | tuple[str, ...] | tuple[int, ...]:
         values = sites.tolist() if isinstance(sites, np.ndarray) else list(sites)
     except TypeError:
         raise InputError(
-            f"sites is {sites!r}; give a chemical symbol, several symbols, or atom indices"
+            f"sites is {shown(sites)}; give a chemical symbol, several symbols, or atom indices"
         ) from None
     if not values:
         raise InputError("sites is empty; a sublattice needs at least one site")
     if all(isinstance(value, str) for value in values):
         return tuple(check_symbol(value, "sites") for value in values)
-    indices = np.asarray(values) if len({type(v) for v in values}) == 1 else np.array([None])
-    if indices.ndim != 1 or indices.dtype.kind not in "iu":
-        wrong = next((v for v in values if isinstance(v, bool) or not isinstance(v, int)), values)
-        raise InputError(
-            f"sites holds {wrong!r}; give either symbols or whole atom indices, not both"
-        )
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(
+                f"sites holds {shown(value)}; give either symbols or whole atom indices, not both"
+            )
+    indices = np.array(values, dtype=np.int64)
     ordered, count = np.unique(indices, return_counts=True)
     if ordered[0] < 0:
         raise InputError(f"sites holds atom index {ordered[0]}; indices count from 0")
@@ -141,7 +147,9 @@ def _parse_sites(sites: Any) -> str | tuple[str, ...] | tuple[int, ...]:
 
 def _parse_species(species: Any) -> tuple[str, ...]:
     if isinstance(species, str) or not isinstance(species, Iterable):
-        raise InputError(f"species is {species!r}; give a sequence of symbols such as ('Sc', 'Ta')")
+        raise InputError(
+            f"species is {shown(species)}; give a sequence of symbols such as ('Sc', 'Ta')"
+        )
     symbols = tuple(check_symbol(symbol, "species") for symbol in species)
     if not symbols:
         raise InputError("species is empty; a sublattice needs at least one allowed species")
@@ -170,7 +178,7 @@ def _parse_charges(charges: Any, species: tuple[str, ...]) -> tuple[float, ...]:
     elif isinstance(charges, Iterable) and not isinstance(charges, str):
         values = list(charges)
     else:
-        raise InputError(f"charges is {charges!r}; give one number per species of {species}")
+        raise InputError(f"charges is {shown(charges)}; give one number per species of {species}")
     if len(values) != len(species):
         raise InputError(
             f"charges holds {len(values)} values for the {len(species)} species {species}; "
@@ -179,27 +187,34 @@ def _parse_charges(charges: Any, species: tuple[str, ...]) -> tuple[float, ...]:
     return tuple(check_charge(value, symbol) for value, symbol in zip(values, species, strict=True))
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a finite real number (a bool is not)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return math.isfinite(value)
+
+
 def check_charge(value: Any, symbol: str) -> float:
     """Validate one charge in units of e."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InputError(f"the charge of {symbol!r} is {value!r}; give a number in units of e")
-    if not math.isfinite(value):
-        raise InputError(f"the charge of {symbol!r} is {value}; give a finite number in units of e")
-    return float(value) + 0.0
+    if not is_number(value):
+        raise InputError(
+            f"the charge of {symbol!r} is {shown(value)}; give a finite number in units of e"
+        )
+    return float(value) + 0.0  # −0.0 becomes 0.0
 
 
 def resolve_all(sublattices: Any, numbers: np.ndarray) -> dict[str, Sublattice]:
     """Sublattices with atom indices in place of symbols, disjoint and all or none charged."""
     if not isinstance(sublattices, Mapping) or not sublattices:
         raise InputError(
-            f"sublattices is {sublattices!r}; give at least one, such as "
+            f"sublattices is {shown(sublattices)}; give at least one, such as "
             "{'B': Sublattice('Ti', ('Sc', 'Ta'))}"
         )
     owner = np.full(len(numbers), -1, dtype=np.int64)
     resolved: dict[str, Sublattice] = {}
     for number, (name, sublattice) in enumerate(sublattices.items()):
         if not isinstance(name, str) or not name or not name.isprintable():
-            raise InputError(f"a sublattice is called {name!r}; give a name such as 'B'")
+            raise InputError(f"a sublattice is called {shown(name)}; give a name such as 'B'")
         if not isinstance(sublattice, Sublattice):
             raise InputError(
                 f"sublattice {name!r} is a {type(sublattice).__name__}; give a Sublattice"
@@ -237,7 +252,7 @@ def parse_spectator_charges(charges: Any, numbers: np.ndarray) -> dict[str, floa
     """Charges in e of exactly the elements that the spectators have."""
     present = _present(numbers)
     if not isinstance(charges, Mapping):
-        raise InputError(f"spectator_charges is {charges!r}; give charges such as {{'O': -2}}")
+        raise InputError(f"spectator_charges is {shown(charges)}; give charges such as {{'O': -2}}")
     for symbol in charges:
         if symbol not in present:
             hint = suggestion(symbol, present) if present else "the lattice has no spectators"

@@ -21,6 +21,7 @@ __all__ = ["Symmetry"]
 SYMPREC = 1e-3  # Å; coordinates in files are rounded
 _MATCH = 0.2  # Å; below half of the shortest distance a lattice accepts
 _N_PROBES = 8
+_MAX_PRIMITIVE = 20_000  # spglib takes a minute for these
 _MAX_ENTRIES = 50_000_000
 
 
@@ -100,6 +101,11 @@ class Symmetry:
         """Rotations [n, 3, 3] and translations [n, 3] in primitive axes, orbits [n_primitive]."""
         primitive, _ = self._generators
         first = np.unique(self.translation_classes, return_index=True)[1]
+        if len(first) > _MAX_PRIMITIVE:
+            raise InputError(
+                f"the reference's primitive cell has {len(first)} atoms, too many for symmetry "
+                f"(at most {_MAX_PRIMITIVE}); use a reference without displacements"
+            )
         scaled = self._positions[first] @ np.linalg.inv(primitive)
         crystal = (primitive.tolist(), scaled.tolist(), self._types[first].tolist())
         try:

@@ -1,6 +1,7 @@
 """Structures from files: partial occupancies, supercells, icet's species lists, bad files."""
 
 import ase.data
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -137,6 +138,23 @@ class TestPartialOccupancies:
 
 
 class TestOrderedFiles:
+    def test_atoms_of_a_cif_are_those_that_ase_reads(self, cif):
+        rows = [("Mg1", 0.3333, 0.6667, 0.25, 1), ("O1", 0, 0, 0, 1), ("O2", 0.1, 0.2, 0.3, 1)]
+        path = cif(rows, number=194, cell=(9.2, 9.2, 9.2, 90, 90, 120))
+        lattice = Lattice.from_file(path, {"A": Sublattice("Mg", ("Mg", "Al"))})
+        expected = ase.io.read(path)
+        assert (lattice.atoms.numbers == expected.numbers).all()
+        np.testing.assert_allclose(lattice.atoms.positions, expected.positions, atol=1e-9)
+
+    def test_an_atom_listed_twice_is_read_once(self, cif):
+        rows = [("Mg1", 0, 0, 0), ("O1", 0.5, 0.5, 0.5), ("Mg2", 0, 1, 0.5), ("O2", 0.5, 0, 0)]
+        path = cif(rows, number=225, cell=(4.2, 4.2, 4.2, 90, 90, 90), occupancy=False)
+        with pytest.raises(InputError, match=r"fills one position to 2 \(O 1, Mg 1\)"):
+            Lattice.from_file(path, {"A": Sublattice("Mg", ("Mg", "Ca"))})
+        path = cif([*rows[:2], rows[3]], number=225, cell=(4.2,) * 3 + (90,) * 3, occupancy=False)
+        lattice = Lattice.from_file(path, {"A": Sublattice("Mg", ("Mg", "Ca"))})
+        assert lattice.atoms.get_chemical_formula() == "Mg4O4"
+
     @pytest.mark.parametrize("name", ["POSCAR", "a.cif", "a.extxyz", "a.json", "a.traj"])
     def test_any_format_of_ase_is_read(self, tmp_path, name):
         reference = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(2, 1, 1))
