@@ -63,6 +63,7 @@ def exact_run(
     temperatures: tuple[float, ...],
     n_draws: int = 600,
     n_chains: int = 4,
+    *,
     stay: float = 0.5,
     seed: int = 1,
     config: dict | None = None,

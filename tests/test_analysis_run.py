@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from analysis_cases import boltzmann, exact_run, perovskite
 from ase.units import kB
 
 from alchemc import builders
@@ -12,6 +11,7 @@ from alchemc.analysis import analyze_run, apparent_transition, ordering_series, 
 from alchemc.errors import InputError
 from alchemc.records import Run, point_dataset
 from alchemc.statistics import Summary
+from analysis_cases import boltzmann, exact_run, perovskite
 
 TEMPERATURES = (3000.0, 1500.0, 600.0)
 

@@ -7,7 +7,6 @@ z-scores are of the reported error. With 120 repetitions, the spread of honest z
 import numpy as np
 import pytest
 import xarray as xr
-from analysis_cases import HALF, boltzmann, pair_energies, perovskite, sticky_chains
 from ase.units import kB
 
 from alchemc.analysis import (
@@ -20,6 +19,7 @@ from alchemc.analysis import (
     summarize_series,
 )
 from alchemc.errors import InputError
+from analysis_cases import HALF, boltzmann, pair_energies, perovskite, sticky_chains
 
 REPETITIONS = 120
 TEMPERATURE = 1500.0
@@ -150,12 +150,12 @@ def test_replicas_without_chains_give_an_error_from_their_scatter():
 def test_labels_and_attributes_survive_a_summary():
     series = xr.DataArray(
         np.random.default_rng(0).normal(size=(50, 2, 3)),
-        dims=("draw", "chain", "shell"),
-        coords={"shell": [1, 2, 3], "draw": np.arange(50)},
+        dims=("draw", "chain", "axis"),
+        coords={"axis": [1, 2, 3], "draw": np.arange(50)},
         attrs={"units": "1"},
     )
     table = describe(series)
-    assert table["mean"].dims == ("shell",)
-    assert set(table.coords) == {"shell"}
+    assert table["mean"].dims == ("axis",)
+    assert set(table.coords) == {"axis"}
     assert table.attrs == {"units": "1"}
-    assert float(table["mean"].sel(shell=2)) == pytest.approx(float(series.sel(shell=2).mean()))
+    assert float(table["mean"].sel(axis=2)) == pytest.approx(float(series.sel(axis=2).mean()))
