@@ -14,8 +14,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
-__all__ = ["default_dtype", "fixed_execution", "import_mace"]
+__all__ = ["MaceModule", "default_dtype", "fixed_execution", "import_mace"]
+
+MaceModule = Any
+"""A module of mace-torch: torch types its attributes as ``Tensor | Module``, which they are not."""
 
 _UNSAFE_LOAD = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _TORCH_LOCK = threading.RLock()

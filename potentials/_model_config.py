@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ._mace import import_mace
+from ._mace import MaceModule, import_mace
 
-__all__ = ["build_model", "constants_of", "model_config", "module_at"]
+__all__ = ["build_model", "constants_of", "model_config"]
 
 _RADIAL = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis": "chebyshev"}
 _TRANSFORM = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft"}
@@ -21,7 +21,7 @@ _IRREPS = ("hidden_irreps", "MLP_irreps", "edge_irreps")
 _NOT_COMPARED = {"training", "use_reduced_cg", "lammps_mliap"}
 
 
-def model_config(model: torch.nn.Module) -> dict[str, Any]:
+def model_config(model: MaceModule) -> dict[str, Any]:
     """JSON-able keyword arguments that rebuild ``model``.
 
     The model is rebuilt and compared module by module, so that an option this function does not
@@ -71,7 +71,7 @@ def build_model(config: Mapping[str, Any]) -> torch.nn.Module:
         ) from error
 
 
-def constants_of(model: torch.nn.Module) -> dict[str, float]:
+def constants_of(model: MaceModule) -> dict[str, float]:
     """Plain real numbers kept as attributes of submodules, by dotted path.
 
     They are normalisation constants (of activations, of the neighbour count) that are in no array.
@@ -84,12 +84,7 @@ def constants_of(model: torch.nn.Module) -> dict[str, float]:
     return found
 
 
-def module_at(model: torch.nn.Module, path: str) -> torch.nn.Module:
-    """Submodule at a dotted path; the model itself for the empty path."""
-    return model.get_submodule(path)
-
-
-def _read_config(model: torch.nn.Module) -> dict[str, Any]:
+def _read_config(model: MaceModule) -> dict[str, Any]:
     products, interactions, readouts = model.products, model.interactions, model.readouts
     bessel = model.radial_embedding.bessel_fn
     heads = list(getattr(model, "heads", None) or ["Default"])
@@ -134,20 +129,20 @@ def _read_config(model: torch.nn.Module) -> dict[str, Any]:
     return config
 
 
-def _readout(readout: torch.nn.Module) -> str:
+def _readout(readout: MaceModule) -> str:
     """Class of the non-linear readout; a one-layer model has none and ignores it."""
     name = type(readout).__name__
     return "NonLinearReadoutBlock" if name == "LinearReadoutBlock" else name
 
 
-def _mlp_irreps(readout: torch.nn.Module, n_heads: int) -> str:
+def _mlp_irreps(readout: MaceModule, n_heads: int) -> str:
     hidden = getattr(readout, "hidden_irreps", None)
     if hidden is None:
         return "1x0e"
     return "+".join(f"{mul // n_heads}x{irrep}" for mul, irrep in hidden)
 
 
-def _gate(readout: torch.nn.Module) -> str:
+def _gate(readout: MaceModule) -> str:
     if not hasattr(readout, "non_linearity"):
         return "silu"
     act = readout.non_linearity.acts[0]
@@ -159,7 +154,7 @@ def _gate(readout: torch.nn.Module) -> str:
     return known[act.f]
 
 
-def _radial_mlp(interaction: torch.nn.Module) -> list[int]:
+def _radial_mlp(interaction: MaceModule) -> list[int]:
     widths = getattr(interaction, "radial_MLP", None) or interaction.conv_tp_weights.hs[1:-1]
     return [int(width) for width in widths]
 
@@ -168,7 +163,7 @@ def _text(irreps: Any) -> str | None:
     return None if irreps is None else str(irreps)
 
 
-def _with_reduced_basis(model: torch.nn.Module, config: dict[str, Any]) -> dict[str, Any]:
+def _with_reduced_basis(model: MaceModule, config: dict[str, Any]) -> dict[str, Any]:
     """Settle ``use_reduced_cg``, whose effect depends on what was installed at construction."""
     candidates = [{**config, "use_reduced_cg": reduced} for reduced in (False, True)]
     reasons = []
@@ -179,7 +174,7 @@ def _with_reduced_basis(model: torch.nn.Module, config: dict[str, Any]) -> dict[
     raise ModelError(f"model cannot be stored: {reasons[0]} is an option that is not covered")
 
 
-def _difference(model: torch.nn.Module, config: Mapping[str, Any]) -> str:
+def _difference(model: MaceModule, config: Mapping[str, Any]) -> str:
     """First thing in which a model rebuilt from ``config`` differs from ``model``, or nothing."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -199,7 +194,7 @@ def _difference(model: torch.nn.Module, config: Mapping[str, Any]) -> str:
     return ""
 
 
-def _own_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+def _own_modules(model: MaceModule) -> Iterator[tuple[str, torch.nn.Module]]:
     """Submodules written as classes; generated code is fully determined by their options."""
     for path, module in model.named_modules():
         if "_compiled_main" in path or "GraphModule" in type(module).__name__:
@@ -211,7 +206,7 @@ def _compared(name: str) -> bool:
     return not name.startswith("_") and name not in _NOT_COMPARED
 
 
-def _signature(model: torch.nn.Module) -> dict[str, str]:
+def _signature(model: MaceModule) -> dict[str, str]:
     """Class and every non-real plain attribute of every submodule, as text."""
     found = {}
     for path, module in _own_modules(model):

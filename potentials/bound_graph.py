@@ -14,13 +14,16 @@ from .network import EdgeInputs, Network
 __all__ = ["BoundGraph", "Evaluation"]
 
 
+_NOTHING = np.empty(0)
+
+
 class Evaluation(NamedTuple):
-    """Energy in eV, ∂E/∂λ [n_nodes], forces [n_atoms, 3] and stress [3, 3], where asked for."""
+    """Energy in eV, ∂E/∂λ [n_nodes], forces [n_atoms, 3] and stress [3, 3]; else empty."""
 
     energy: float
-    gradient: np.ndarray | None = None
-    forces: np.ndarray | None = None
-    stress: np.ndarray | None = None
+    gradient: np.ndarray = _NOTHING
+    forces: np.ndarray = _NOTHING
+    stress: np.ndarray = _NOTHING
 
 
 class BoundGraph:
@@ -101,7 +104,7 @@ class BoundGraph:
         found = [value.cpu().numpy() for value in torch.autograd.grad(energy, wanted)]
         return Evaluation(
             energy=energy.item(),
-            gradient=found[2] if gradient else None,
+            gradient=found[2] if gradient else _NOTHING,
             forces=-found[0],
             stress=found[1] / abs(np.linalg.det(self.cell)),
         )

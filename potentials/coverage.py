@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ..errors import ModelError
+from ._mace import MaceModule
 
 __all__ = ["check_covered", "head_index"]
 
@@ -33,7 +32,7 @@ _PARTS = {
 }
 
 
-def check_covered(model: torch.nn.Module) -> None:
+def check_covered(model: MaceModule) -> None:
     """Refuse a model in which the sender's weight would not reach every term of the energy.
 
     Raises
@@ -62,7 +61,7 @@ def check_covered(model: torch.nn.Module) -> None:
             _refuse("the cuEquivariance or OpenEquivariance kernels")
 
 
-def head_index(model: torch.nn.Module, head: str | None) -> int:
+def head_index(model: MaceModule, head: str | None) -> int:
     """Position of the named readout head.
 
     Without a name it is the only head, or the one called "default" as in mace-torch's calculator.
@@ -84,7 +83,7 @@ def head_index(model: torch.nn.Module, head: str | None) -> int:
     return matches[0]
 
 
-def _check_class(block: torch.nn.Module, covered: set[str]) -> None:
+def _check_class(block: MaceModule, covered: set[str]) -> None:
     name = type(block).__name__
     if name not in covered or not type(block).__module__.startswith("mace."):
         _refuse(f"blocks of class {name}")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ._mace import MaceModule
+
 __all__ = ["EdgeInputs", "Network"]
 
 
@@ -55,7 +57,7 @@ class Network:
         Index of the readout head.
     """
 
-    def __init__(self, model: torch.nn.Module, head: int) -> None:
+    def __init__(self, model: MaceModule, head: int) -> None:
         self.model = model
         self.head = head
         self.dtype = next(model.parameters()).dtype
@@ -192,7 +194,7 @@ class _Columns(torch.nn.Module):
         return features[:, self.start : self.stop]
 
 
-def _with_stored_radial(block: torch.nn.Module) -> torch.nn.Module:
+def _with_stored_radial(block: MaceModule) -> MaceModule:
     """Make a block of the same parameters that finds its radial weights in the edge features."""
     n_weights = block.conv_tp.weight_numel
     parts = {"conv_tp_weights": _Columns(0, n_weights)}

@@ -19,7 +19,7 @@ import torch
 
 from ..errors import ModelError
 from ._mace import default_dtype, import_mace
-from ._model_config import build_model, constants_of, model_config, module_at
+from ._model_config import build_model, constants_of, model_config
 
 __all__ = ["CONFIG_FILE", "TENSOR_FILE", "content_sha256", "load_stored", "save_mace"]
 
@@ -187,7 +187,7 @@ def _set_constants(model: torch.nn.Module, constants: Mapping[str, Any], origin:
         raise ModelError(f"{odd} of {origin} does not fit the installed mace-torch or e3nn")
     for path, value in constants.items():
         owner, _, name = path.rpartition(".")
-        setattr(module_at(model, owner), name, value)
+        setattr(model.get_submodule(owner), name, value)
 
 
 def _read_bytes(path: Path) -> bytes:
