@@ -1,5 +1,6 @@
 """The wheel holds every file of the packages, and importing stays light."""
 
+import itertools
 import subprocess
 import sys
 import tomllib
@@ -52,8 +53,8 @@ def test_constraints_pin_every_dependency():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    needed = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
-    for requirement in needed:
+    extras = project["optional-dependencies"].values()
+    for requirement in itertools.chain(project["dependencies"], *extras):
         name = requirement.split("[")[0]
         for mark in "<>=,! ":
             name = name.split(mark)[0]

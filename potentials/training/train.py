@@ -34,8 +34,8 @@ class Hyperparameters:
     channels: int = 24
     max_ell: int = 2
     hidden: str = "{channels}x0e"
-    correlation: int = 2
-    r_max: float = 5.0
+    correlation: int = 3
+    r_max: float = 4.6
     num_bessel: int = 8
     polynomial_cutoff: int = 5
     radial_mlp: tuple[int, ...] = (32, 32)
@@ -67,7 +67,7 @@ def graph(configuration: Configuration, r_max: float) -> Graph:
         "positions": atoms.positions.astype(np.float32),
         "cell": atoms.cell.array.astype(np.float32),
         "species": index,
-        "edge_index": np.stack([j, i]).astype(np.int32),
+        "edge_index": np.stack([i, j]).astype(np.int32),
         "unit_shifts": shift.astype(np.int8),
     }
     if configuration.labels:
@@ -212,7 +212,7 @@ class Trainer:
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 self.average[name].mul_(keep).add_(p, alpha=1 - keep)
-        return {k: float(v) for k, v in parts.items()}
+        return {k: v.item() for k, v in parts.items()}
 
     def _average_gradients(self) -> None:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -236,7 +236,7 @@ def batches(
         current: list[np.ndarray] = []
         filled = 0
         for g in rng.permutation(len(groups)):
-            members = rng.permutation(groups[g])[: max(2, atoms // sizes[groups[g][0]])]
+            members = rng.permutation(groups[g])[: max(2, atoms // (2 * sizes[groups[g][0]]))]
             current.append(members)
             filled += int(sizes[members].sum())
             if filled >= atoms:
@@ -257,7 +257,7 @@ def errors(model: torch.nn.Module, graphs: list[Graph], group: np.ndarray) -> di
     residual, forces, stress = [], [], []
     for g in graphs:
         out = model(collate([g], torch.float32), compute_force=True, compute_stress=True)
-        residual.append((float(out["energy"]) - float(g["energy"])) / len(g["species"]))
+        residual.append((out["energy"].item() - float(g["energy"])) / len(g["species"]))
         forces.append((out["forces"].detach().numpy() - g["forces"]).ravel())
         stress.append((out["stress"].detach().numpy() - g["stress"]).ravel())
     e = np.array(residual)
@@ -364,6 +364,6 @@ def _averaged_errors(
 
 
 def _usable(configuration: Configuration) -> bool:
-    """Leave out what no simulation visits: forces beyond 30 eV/Å, unknown elements."""
+    """Leave out what no simulation visits: forces beyond 15 eV/Å, unknown elements."""
     known = set(configuration.atoms.get_chemical_symbols()) <= set(CHARGE)
-    return known and float(np.abs(configuration.labels["forces"]).max()) < 30
+    return known and float(np.abs(configuration.labels["forces"]).max()) < 15
