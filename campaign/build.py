@@ -14,7 +14,7 @@ from .. import ensembles, potentials, sampler
 from ..errors import InputError
 from ..lattice import Lattice, Sublattice
 from ..protocols import Hamiltonian, Kernel
-from .config import PROTOTYPE_KEYS, Config, SublatticeSection
+from .config import PROTOTYPE_KEYS, Config, Potential, SublatticeSection
 from .precision import order_series
 
 __all__ = [
@@ -177,8 +177,8 @@ def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config
     run = run.model_copy(update={"thin": thin, "warmup": warmup, "seed": given})
     model = config.potential.model
     path = folder / Path(model).expanduser()
-    if Path(model).name != model or path.is_file():
-        model = str(path.resolve()) if path.exists() else model
+    if model != Potential().model and path.exists():
+        model = str(path.resolve())
     potential = config.potential.model_copy(update={"model": model})
     sublattices = {
         name: config.sublattices.get(name, SublatticeSection()).model_copy(

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 CHECKPOINT_SECONDS = 20.0
-COMMITS_PER_POINT = 20
+COMMITS_PER_POINT = 10
 MOST_DRAWS_PER_COMMIT = 250
 
 
@@ -59,12 +59,12 @@ class Progress:
 
 
 def commit_interval(draws: int) -> int:
-    """Draws per commit: about twenty commits per temperature, and no more than 250 draws each.
+    """Draws per commit: about ten commits per temperature, and no more than 250 draws each.
 
     Examples
     --------
     >>> commit_interval(200), commit_interval(7), commit_interval(100_000)
-    (10, 1, 250)
+    (20, 1, 250)
     """
     return max(1, min(MOST_DRAWS_PER_COMMIT, -(-draws // COMMITS_PER_POINT)))
 
@@ -105,7 +105,7 @@ class Engine:
     progress
         Called after every block of steps.
     should_stop
-        Asked after every block of steps; true ends the run with a checkpoint.
+        Asked before every block of steps; true ends the run with a checkpoint.
     checkpoint_seconds
         Time between checkpoints besides those of the commits.
     """
@@ -142,8 +142,11 @@ class Engine:
         self._writer = SampleWriter(
             directory.samples,
             record.points,
-            record.config.run.chains,
-            record.crystal.lattice.n_sites,
+            {
+                "draw": record.config.run.draws,
+                "chain": record.config.run.chains,
+                "site": record.crystal.lattice.n_sites,
+            },
             record.commit_draws,
         )
         self._monitor = self._restored_monitor()
@@ -159,14 +162,14 @@ class Engine:
             If the disk does not take what is written; all that was committed stays.
         """
         while self._phase != "finished":
+            if self._should_stop():
+                self._save()
+                self._log("stopped", point=self._point, draws=self._committed[self._point])
+                return False
             if self._phase == "warmup":
                 self._warm_up()
             else:
                 self._sample()
-            if self._phase != "finished" and self._should_stop():
-                self._save()
-                self._log("stopped", point=self._point, draws=self._committed[self._point])
-                return False
         return True
 
     def _warm_up(self) -> None:

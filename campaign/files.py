@@ -69,12 +69,13 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def replace_atomically(path: Path, data: bytes) -> None:
+def replace_atomically(path: Path, data: bytes, temporary: Path | None = None) -> None:
     """Write ``path`` so that it holds either the old or the new content, whatever happens.
 
     The directory entry is not synced: callers sync the directory once for several files.
+    ``temporary`` is where it is written first, a hidden file beside it by default.
     """
-    temporary = temporary_name(path)
+    temporary = temporary or temporary_name(path)
     write(temporary, data)
     fsync(temporary)
     rename(temporary, path)

@@ -51,7 +51,7 @@ def start_run(
     progress
         Called with a ``Progress`` after every block of steps.
     should_stop
-        Asked after every block of steps; true ends the run with a checkpoint.
+        Asked before every block of steps; true ends the run with a checkpoint.
     checkpoint_seconds
         Time between checkpoints, besides those at commits.
 

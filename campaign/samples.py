@@ -1,7 +1,8 @@
 """``samples.zarr``: the stored draws, one group per thermodynamic point.
 
-A commit is gathered in memory and then written chunks first, metadata after, everything synced. It
-counts only once the checkpoint that names it is in place, so readers never see half of it.
+Arrays have room for all draws asked for; what is not written yet reads as fill values. A commit is
+gathered in memory and then written chunks first, metadata after, everything synced. It counts only
+once the checkpoint that names it is in place, so readers never see half of it.
 """
 
 from __future__ import annotations
@@ -89,10 +90,11 @@ class CommitStore(LocalStore):
         """Write and sync all pending values: chunks, then metadata, the outermost last."""
         by_depth = sorted(self.pending, key=lambda key: (key.endswith(_METADATA), -len(key), key))
         directories: dict[Path, None] = {}
+        beside = files.temporary_name(self.root)  # outside: readers list what is inside
         for key in by_depth:
             path = self.root / key
             self._make_parents(path.parent, directories)
-            files.replace_atomically(path, self.pending[key].to_bytes())
+            files.replace_atomically(path, self.pending[key].to_bytes(), beside)
             directories[path.parent] = None
         for directory in directories:
             files.fsync(directory)
@@ -115,8 +117,8 @@ class SampleWriter:
         The ``samples.zarr`` directory.
     points
         Scalar coordinates of every thermodynamic point.
-    n_chains, n_sites
-        Sizes of a draw.
+    sizes
+        ``draw`` (the most there can be), ``chain`` and ``site``.
     commit_draws
         Draws per commit, and so per chunk.
     """
@@ -125,60 +127,56 @@ class SampleWriter:
         self,
         path: Path,
         points: tuple[Mapping[str, float], ...],
-        n_chains: int,
-        n_sites: int,
+        sizes: Mapping[str, int],
         commit_draws: int,
     ) -> None:
         self._store = CommitStore(path)
         self._points = points
-        self._sizes = {"chain": n_chains, "site": n_sites}
+        self._sizes = dict(sizes)
         self._commit_draws = commit_draws
-        self._arrays: dict[int, dict[str, zarr.Array]] = {}
+        self._groups: dict[int, zarr.Group] = {}
 
     def append(self, point: int, first: int, block: Mapping[str, np.ndarray]) -> None:
         """Write the draws ``first`` … of a point, as whole chunks.
 
         Draws beyond ``first`` that a killed process left behind are the same draws: they are
-        written again and stay.
+        written again. The group's attribute ``committed_draws`` tells other programs how many
+        there are; readers of ours go by the checkpoint.
         """
-        arrays = self._arrays_of(point)
         end = first + len(block["energy"])
-        for name, values in block.items():
-            array = arrays[name]
-            if array.shape[0] < end:
-                array.resize((end, *array.shape[1:]))
-            array[first:end] = values
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            group = self._group(point)
+            for name, values in block.items():
+                group[name][first:end] = values
+            group.attrs["committed_draws"] = end
         self._store.flush()
 
-    def _arrays_of(self, point: int) -> dict[str, zarr.Array]:
-        if point not in self._arrays:
-            group = zarr.open_group(self._store, mode="a", zarr_format=3)
-            group = group.require_group(group_name(point))
+    def _group(self, point: int) -> zarr.Group:
+        """Group of a point, made if it is not there."""
+        if point not in self._groups:
+            root = zarr.open_group(self._store, mode="a", zarr_format=3)
+            group = root.require_group(group_name(point))
             for name, value in self._points[point].items():
                 if name not in group:
                     _create(group, name, (), "float64", attributes=dict(COORDINATES[name]))
                     group[name][...] = value
-            self._arrays[point] = {name: self._array(group, point, name) for name in VARIABLES}
-        return self._arrays[point]
+            for name in VARIABLES:
+                if name not in group:
+                    self._create_variable(group, point, name)
+            self._groups[point] = group
+        return self._groups[point]
 
-    def _array(self, group: zarr.Group, point: int, name: str) -> zarr.Array:
+    def _create_variable(self, group: zarr.Group, point: int, name: str) -> None:
         dims, dtype, attributes = VARIABLES[name]
-        if name not in group:
-            shape = (0, *(self._sizes[dim] for dim in dims[1:]))
-            _create(
-                group,
-                name,
-                shape,
-                dtype,
-                chunks=(self._commit_draws, *shape[1:]),
-                attributes=attributes | {"coordinates": " ".join(self._points[point])},
-                dimension_names=dims,
-            )
-        return zarr.open_array(
-            self._store,
-            path=f"{group.path}/{name}",
-            mode="r+",
-            config={"write_empty_chunks": True},
+        shape = tuple(self._sizes[dim] for dim in dims)
+        _create(
+            group,
+            name,
+            shape,
+            dtype,
+            chunks=(self._commit_draws, *shape[1:]),
+            attributes=attributes | {"coordinates": " ".join(self._points[point])},
+            dimension_names=dims,
         )
 
 
@@ -194,7 +192,6 @@ def _create(
         fill_value={"u": UNWRITTEN, "f": np.nan, "i": -1}[kind.kind],
         compressors=zarr.codecs.ZstdCodec(level=3, checksum=True),
         chunk_key_encoding={"name": "default", "separator": "."},
-        config={"write_empty_chunks": True},
         **options,
     )
 

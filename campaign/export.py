@@ -1,0 +1,196 @@
+"""Stored samples in the formats of other programs: extended XYZ, ASE trajectories, icet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import InputError
+from ..records import Run
+from . import files
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from ase import Atoms
+
+__all__ = ["FORMATS", "export_run"]
+
+FORMATS = {"extxyz": (".extxyz", ".xyz"), "traj": (".traj",), "icet": (".dc",)}
+
+
+def export_run(
+    run: Run,
+    path: str | Path,
+    format: str | None = None,  # noqa: A002  (ASE's word)
+    *,
+    temperature: float | None = None,
+    chain: int | None = None,
+    every: int = 1,
+) -> int:
+    """Write samples as structures.
+
+    Parameters
+    ----------
+    run
+        A run, in memory or opened from disk.
+    path
+        The file to make; an existing one is not overwritten.
+    format
+        ``"extxyz"``, ``"traj"`` (ASE) or ``"icet"`` (an mchammer DataContainer of one chain at one
+        temperature); by the file's suffix unless given. Energies (eV), temperature, chain and
+        draw go along.
+    temperature
+        Only this one (K).
+    chain
+        Only this one, counted from 0.
+    every
+        Every n-th draw.
+
+    Returns
+    -------
+    Number of structures written.
+
+    Raises
+    ------
+    InputError
+        If the file exists, or the selection or the format makes no sense.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from alchemc import builders
+    >>> from alchemc.records import point_dataset
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    >>> arrays = {"occupation": np.zeros((3, 2, 8), np.uint8), "energy": np.zeros((3, 2))}
+    >>> run = Run((point_dataset(arrays, {"temperature": 900.0}),), lattice)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_run(run, folder + "/run.extxyz", chain=1)
+    3
+    """
+    path = Path(path)
+    kind = _format_of(path, format)
+    if path.exists():
+        raise InputError(f"{path} exists and is not overwritten; choose another name or remove it")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no directory; make it first")
+    if every < 1:
+        raise InputError(f"every = {every} cannot be used: give a whole number, 1 or more")
+    points = _selected(run, temperature, chain)
+    draft = files.temporary_name(path)
+    try:
+        if kind == "icet":
+            count = _write_icet(run, points, draft, every)
+        else:
+            count = _write_frames(run, points, draft, kind, every)
+        files.fsync(draft)
+        files.rename(draft, path)
+    finally:
+        files.remove(draft)
+    return count
+
+
+def _format_of(path: Path, given: str | None) -> str:
+    if given is not None:
+        if given not in FORMATS:
+            raise InputError(f"format '{given}' is not known; use one of {', '.join(FORMATS)}")
+        return given
+    for name, suffixes in FORMATS.items():
+        if path.suffix in suffixes:
+            return name
+    known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+    raise InputError(f"{path.name} does not tell its format; end it with {known} or give --format")
+
+
+def _selected(run: Run, temperature: float | None, chain: int | None) -> list[xr.Dataset]:
+    points = [
+        point
+        for point in run.points
+        if temperature is None or np.isclose(float(point["temperature"]), temperature)
+    ]
+    if not points:
+        known = ", ".join(f"{float(point['temperature']):g}" for point in run.points)
+        raise InputError(f"no samples at {temperature:g} K; the run has {known} K")
+    n_chains = points[0].sizes["chain"]
+    if chain is not None and not 0 <= chain < n_chains:
+        raise InputError(f"no chain {chain}; the run has chains 0 to {n_chains - 1}")
+    return points if chain is None else [point.isel(chain=[chain]) for point in points]
+
+
+def _frames(run: Run, points: list[xr.Dataset], every: int) -> Iterator[Atoms]:
+    """Structures with their energies, chain by chain within each temperature."""
+    from ase.calculators.singlepoint import SinglePointCalculator  # noqa: PLC0415
+
+    for point in points:
+        for k in range(point.sizes["chain"]):
+            series = point.isel(chain=k, draw=slice(None, None, every))
+            occupations, energies = series["occupation"].values, series["energy"].values
+            for occupation, energy, draw in zip(
+                occupations, energies, series["draw"].values, strict=True
+            ):
+                atoms = run.lattice.to_atoms(occupation.astype(np.int8))
+                atoms.info |= {
+                    "temperature": float(point["temperature"]),
+                    "chain": int(series["chain"]),
+                    "draw": int(draw),
+                }
+                atoms.calc = SinglePointCalculator(atoms, energy=float(energy))
+                yield atoms
+
+
+def _write_frames(run: Run, points: list[xr.Dataset], path: Path, kind: str, every: int) -> int:
+    count = 0
+    if kind == "traj":
+        from ase.io.trajectory import TrajectoryWriter  # noqa: PLC0415
+
+        with TrajectoryWriter(str(path), "w") as writer:
+            for atoms in _frames(run, points, every):
+                writer.write(atoms)
+                count += 1
+        return count
+    from ase.io.extxyz import write_extxyz  # noqa: PLC0415
+
+    with path.open("w", encoding="utf-8") as stream:
+        for atoms in _frames(run, points, every):
+            write_extxyz(stream, [atoms])
+            count += 1
+    return count
+
+
+def _write_icet(run: Run, points: list[xr.Dataset], path: Path, every: int) -> int:
+    """Write an mchammer DataContainer: a reference structure and its atomic numbers per draw."""
+    from mchammer import DataContainer  # noqa: PLC0415
+
+    if len(points) > 1:
+        raise InputError("an icet DataContainer holds one temperature: give --temperature")
+    point = points[0]
+    if point.sizes["chain"] > 1:
+        raise InputError("an icet DataContainer holds one chain: give --chain")
+    lattice = run.lattice
+    container = DataContainer(
+        structure=lattice.atoms.copy(),
+        ensemble_parameters={"temperature": float(point["temperature"])},
+        metadata={"written_by": f"alchemc {__version__}"},
+    )
+    thin = int(run.config.get("run", {}).get("thin", 1))
+    series = point.isel(chain=0, draw=slice(None, None, every))
+    for row in range(series.sizes["draw"]):
+        one = series.isel(draw=row)
+        record: dict[str, Any] = {
+            "potential": float(one["energy"]),
+            "occupations": _atomic_numbers(run, one["occupation"].values),
+        }
+        container.append(mctrial=(int(one["draw"]) + 1) * thin, record=record)
+    container.write(str(path))
+    return int(series.sizes["draw"])
+
+
+def _atomic_numbers(run: Run, occupation: np.ndarray) -> list[int]:
+    """Atomic numbers of all atoms of the supercell, 0 for a vacancy."""
+    lattice = run.lattice
+    numbers = lattice.atoms.numbers.copy()
+    numbers[lattice.sites] = lattice.atomic_numbers[np.arange(lattice.n_sites), occupation]
+    return [int(number) for number in numbers]

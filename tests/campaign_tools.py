@@ -1,0 +1,96 @@
+"""What the campaign tests share: a small campaign with the toy potential, and child processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from alchemc import campaign
+from alchemc.records import VARIABLES
+
+TOY = """
+title = "toy"
+[structure]
+prototype = "perovskite"
+A = "Sr"
+B = ["Sc", "Ta"]
+X = "O"
+a = 3.98
+supercell = [2, 2, 2]
+[sublattices.B]
+composition = { Sc = 0.5, Ta = 0.5 }
+[potential]
+kind = "toy"
+model = "0.02"
+[ensemble]
+temperatures = [1000, 2000]
+[sampler]
+kind = "mixture"
+kernels = [{ kind = "random-swap" }, { kind = "gibbs-with-gradients", weight = 2 }]
+[run]
+chains = 2
+draws = 25
+thin = 2
+warmup = 7
+seed = 11
+[analysis]
+shells = 1
+"""
+
+
+def toy_campaign(**run: object) -> campaign.Config:
+    """The toy campaign with other values in [run]."""
+    config = campaign.parse_config(TOY)
+    return config.model_copy(update={"run": config.run.model_copy(update=run)})
+
+
+def samples_of(path: Path) -> list[dict[str, np.ndarray]]:
+    """All variables of all points of a stored run, in memory."""
+    run = campaign.open_run(path)
+    return [{name: point[name].values for name in VARIABLES} for point in run.points]
+
+
+def assert_same_samples(path: Path, expected: list[dict[str, np.ndarray]]) -> None:
+    """Bit for bit, and with nothing left unwritten."""
+    found = samples_of(path)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        for name, values in theirs.items():
+            assert ours[name].dtype == values.dtype
+            assert ours[name].tobytes() == values.tobytes(), name
+        assert ours["occupation"].max() < 2
+
+
+def start_child(action: Callable[[], object]) -> int:
+    """Run a function in a forked process and return its id."""
+    process = os.fork()
+    if process == 0:
+        code = 70
+        try:
+            action()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return process
+
+
+def wait_for(process: int) -> int:
+    """Exit code of a child; minus the signal's number if one ended it."""
+    _, status = os.waitpid(process, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in {0, -signal.SIGKILL}, f"the child failed with {code}"
+    return code
+
+
+def go_on(path: Path, config: campaign.Config, **options: object) -> bool:
+    """Resume what is there, or start it where the kill came before there was anything."""
+    if path.exists():
+        return campaign.resume_run(path, **options)
+    return campaign.start_run(config, path, **options)

@@ -1,0 +1,235 @@
+"""A run that was killed, anywhere, goes on to the samples of an uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+import alchemc.potentials
+from alchemc import campaign
+from alchemc.campaign import checkpoint, engine, files
+from alchemc.errors import StoredRunError
+from campaign_tools import (
+    assert_same_samples,
+    go_on,
+    samples_of,
+    start_child,
+    toy_campaign,
+    wait_for,
+)
+from toy_potential import ToyPotential
+
+OPERATIONS = ("write", "append", "fsync", "rename", "make_directory", "remove")
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setattr(alchemc.potentials, "POTENTIALS", {"toy": ToyPotential}, raising=False)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # SIGKILL leaves the page cache; keep it fast
+
+
+@pytest.fixture
+def uninterrupted(tmp_path):
+    """Samples of the campaign run in one go."""
+
+    def run(config):
+        assert campaign.start_run(config, tmp_path / "uninterrupted")
+        return samples_of(tmp_path / "uninterrupted")
+
+    return run
+
+
+def kill_at(target: int, moment: str) -> None:
+    """Arm this process: SIGKILL before, in the middle of or after the target-th operation."""
+    counter = itertools.count()
+
+    def armed(operation):
+        def run(*arguments):
+            here = next(counter) == target
+            if here and moment == "middle":
+                path, data = arguments
+                operation(path, data[: len(data) // 2])
+            elif not (here and moment == "before"):
+                operation(*arguments)
+            if here:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return run
+
+    for name in OPERATIONS:
+        setattr(files, name, armed(getattr(files, name)))
+
+
+def moments(operation: str) -> tuple[str, ...]:
+    """When an operation can be killed; only writing has a middle."""
+    return (
+        ("before", "middle", "after") if operation in {"write", "append"} else ("before", "after")
+    )
+
+
+def operations_of(monkeypatch, action) -> list[str]:
+    """Names of the file operations that an action makes, in order."""
+    names = []
+    with monkeypatch.context() as patch:
+        for name in OPERATIONS:
+            original = getattr(files, name)
+
+            def noted(*arguments, original=original, name=name):
+                names.append(name)
+                original(*arguments)
+
+            patch.setattr(files, name, noted)
+        action()
+    return names
+
+
+@pytest.mark.slow
+def test_a_kill_around_every_file_operation_loses_nothing(tmp_path, monkeypatch, uninterrupted):
+    config = toy_campaign(draws=3, warmup=2)
+    monkeypatch.setattr("alchemc.campaign.runs.commit_interval", lambda _: 2)
+    expected = uninterrupted(config)
+    operations = operations_of(
+        monkeypatch,
+        lambda: campaign.start_run(config, tmp_path / "counted", checkpoint_seconds=0),
+    )
+    assert {"write", "append", "fsync", "rename", "make_directory", "remove"} == set(operations)
+    survived = 0
+    for target, operation in enumerate(operations):
+        for moment in moments(operation):
+            path = tmp_path / f"{target}-{moment}"
+
+            def interrupted(path=path, target=target, moment=moment):
+                kill_at(target, moment)
+                campaign.start_run(config, path, checkpoint_seconds=0)
+
+            assert wait_for(start_child(interrupted)) == -signal.SIGKILL
+            assert go_on(path, config)
+            assert_same_samples(path, expected)
+            shutil.rmtree(path)
+            survived += 1
+    print(f"{len(operations)} file operations, {survived} kills survived")
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_lose_nothing(tmp_path, monkeypatch, uninterrupted):
+    config = toy_campaign(draws=60, thin=4, warmup=240)
+    expected = uninterrupted(config)
+    monkeypatch.setenv("TOY_DELAY", "0.0005")
+    rng = np.random.default_rng(2024)
+    kills, runs, phases = 0, 0, set()
+    while kills < 20:
+        path = tmp_path / f"run{runs}"
+        process = start_child(lambda path=path: go_on(path, config, checkpoint_seconds=0.02))
+        time.sleep(rng.uniform(0.02, 0.4))
+        os.kill(process, signal.SIGKILL)
+        if wait_for(process) == 0:  # it was faster: on to the next run
+            assert_same_samples(path, expected)
+            runs += 1
+            continue
+        kills += 1
+        if path.exists():
+            phases.add(checkpoint.load_progress(path / "checkpoint").phase)
+    monkeypatch.setenv("TOY_DELAY", "0")
+    assert go_on(path, config)
+    assert_same_samples(path, expected)
+    assert {"warmup", "sampling"} <= phases
+    print(f"{kills} kills over {runs + 1} runs survived")
+
+
+def test_a_stop_on_request_keeps_draws_that_fill_no_chunk(tmp_path, uninterrupted):
+    config = toy_campaign()
+    expected = uninterrupted(config)
+    path = tmp_path / "stopped"
+    asked = itertools.count()
+    finished = campaign.start_run(config, path, should_stop=lambda: next(asked) >= 9)
+    assert not finished
+    last = checkpoint.load(path / "checkpoint")
+    assert last.phase == "sampling"
+    assert len(last.arrays["pending.energy"]) > 0
+    assert campaign.resume_run(path)
+    assert_same_samples(path, expected)
+
+
+def test_stopping_at_every_block_changes_nothing(tmp_path, uninterrupted):
+    config = toy_campaign(draws=7)
+    expected = uninterrupted(config)
+    path = tmp_path / "stopped"
+
+    def after_one_block():
+        asked = itertools.count()
+        return lambda: next(asked) >= 1
+
+    rounds = 1
+    finished = campaign.start_run(config, path, should_stop=after_one_block())
+    while not finished:
+        finished = campaign.resume_run(path, should_stop=after_one_block())
+        rounds += 1
+    assert rounds > 15
+    assert_same_samples(path, expected)
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path, uninterrupted):
+    config = toy_campaign()
+    expected = uninterrupted(config)
+    for damage in (b"", b"{", b"\x00" * 100):
+        for suffix in (".json", ".npz"):
+            path = tmp_path / f"damaged{len(damage)}{suffix}"
+            asked = itertools.count()
+            campaign.start_run(config, path, should_stop=lambda asked=asked: next(asked) >= 16)
+            newest = max((path / "checkpoint").glob(f"*{suffix}"))
+            newest.write_bytes(damage)
+            assert campaign.resume_run(path)
+            assert_same_samples(path, expected)
+
+
+def test_two_damaged_checkpoints_are_one_clear_error(tmp_path):
+    path = tmp_path / "run"
+    campaign.start_run(toy_campaign(), path)
+    for file in (path / "checkpoint").glob("*.json"):
+        file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(StoredRunError, match="no intact checkpoint"):
+        campaign.resume_run(path)
+    with pytest.raises(StoredRunError, match="no intact checkpoint"):
+        campaign.open_run(path)
+
+
+def test_tuned_parameters_of_a_kernel_are_restored(tmp_path):
+    nested = {"0": {"radius": 3, "weights": np.arange(3.0)}, "1": {}}
+    scalars, arrays = engine._split(nested)
+    stored = checkpoint.Checkpoint(
+        point=0,
+        phase="sampling",
+        warmup_steps=5,
+        committed=(0,),
+        ended_by=(),
+        generators=(),
+        kernel=scalars,
+        arrays=arrays,
+    )
+    checkpoint.save(tmp_path, stored)
+    restored = engine._joined(checkpoint.load(tmp_path))
+    assert restored["0"]["radius"] == 3
+    np.testing.assert_array_equal(restored["0"]["weights"], np.arange(3.0))
+    assert restored["1"] == {}
+
+
+def test_chains_are_the_same_however_many_run_beside_them(tmp_path):
+    campaign.start_run(toy_campaign(chains=1), tmp_path / "one")
+    campaign.start_run(toy_campaign(chains=3), tmp_path / "three")
+    (alone, *_), (among, *_) = samples_of(tmp_path / "one"), samples_of(tmp_path / "three")
+    np.testing.assert_array_equal(alone["occupation"][:, 0], among["occupation"][:, 0])
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    path = tmp_path / "run"
+    campaign.start_run(toy_campaign(draws=5), path)
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()}
+    assert campaign.resume_run(path)
+    del before[path / "lock"]
+    assert all(file.stat().st_mtime_ns == when for file, when in before.items())
