@@ -27,21 +27,21 @@ class Student:
         from ..storage import load_stored  # noqa: PLC0415
 
         self._torch = torch
-        model, _ = load_stored(directory)
+        model, document = load_stored(directory)
         self._model = model.double()
+        self._r_max = float(document["config"]["r_max"])
 
     def __call__(self, structures: list[Atoms]) -> list[dict[str, np.ndarray]]:
         """Return energy (eV), forces (eV/Å) and stress (eV/Å^3, 3×3) of each structure."""
         from .train import collate, graph  # noqa: PLC0415
 
         results = []
-        r_max = float(self._model.r_max)
         for atoms in structures:
-            batch = collate([graph(Configuration(atoms, 0, ""), r_max)], self._torch.float64)
+            batch = collate([graph(Configuration(atoms, 0, ""), self._r_max)], self._torch.float64)
             out = self._model(batch, compute_force=True, compute_stress=True)
             results.append(
                 {
-                    "energy": np.float64(out["energy"].item()),
+                    "energy": np.asarray(out["energy"].item()),
                     "forces": out["forces"].detach().numpy(),
                     "stress": out["stress"].detach().numpy()[0],
                 }

@@ -58,7 +58,7 @@ def held_out() -> dict[str, Any]:
 
 def hermite_normal_forms(index: int) -> list[np.ndarray]:
     """Return all 3×3 Hermite normal forms of determinant ``index``."""
-    forms = []
+    forms: list[np.ndarray] = []
     for a in range(1, index + 1):
         if index % a:
             continue

@@ -49,7 +49,7 @@ class Teacher:
         out = [out] if isinstance(out, dict) else out
         return [
             {
-                "energy": np.float64(o["e"]) * len(atoms),
+                "energy": np.asarray(o["e"], np.float64) * len(atoms),
                 "forces": np.asarray(o["f"], np.float64),
                 "stress": np.asarray(o["s"], np.float64) * EV_PER_A3,
             }
