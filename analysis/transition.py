@@ -92,8 +92,10 @@ def apparent_transition(
     ('bracketed', Bracket(lower=1000.0, upper=1400.0))
     """
     lengths = {len(temperatures), len(heat_capacities), *(len(v) for v in orders.values())}
-    if len(lengths) > 1:
-        raise InputError(f"lists of lengths {sorted(lengths)}; give one value per temperature")
+    if len(lengths) > 1 or max(lengths) < 2:
+        raise InputError(
+            f"lists of lengths {sorted(lengths)}; give one value per temperature, at least two"
+        )
     rank = np.argsort(temperatures)
     t = np.asarray(temperatures, dtype=float)[rank]
     peak = _peak(t, [heat_capacities[i] for i in rank])
@@ -106,7 +108,7 @@ def apparent_transition(
     if relative[0] < DISORDERED:
         return _result("none", name, Bracket(None, None), (None, peak), t)
     fall = _steepest_fall(t, values)
-    if relative[0] < ORDERED or fall is None:
+    if relative[0] < ORDERED:
         return _result("below", name, Bracket(None, float(t[-1])), (fall, peak), t)
     return _result("bracketed", name, _hull(fall, peak), (fall, peak), t)
 
@@ -139,17 +141,13 @@ def _peak(t: np.ndarray, capacities: Sequence[Summary]) -> Bracket | None:
     return Bracket(lower, upper)
 
 
-def _steepest_fall(t: np.ndarray, values: Sequence[Summary]) -> Bracket | None:
-    """Hull of the intervals that may be the steepest; None if nothing falls significantly."""
+def _steepest_fall(t: np.ndarray, values: Sequence[Summary]) -> Bracket:
+    """Hull of the intervals that may be the steepest: all of them if none stands out."""
     means = np.array([v.mean for v in values])
     errors = np.nan_to_num([v.error for v in values], nan=0.0)
-    if len(t) < 2:
-        return None
     slopes = -np.diff(means) / np.diff(t)
     slope_errors = np.hypot(errors[1:], errors[:-1]) / np.diff(t)
     top = int(np.argmax(slopes))
-    if slopes[top] <= SIGMAS * slope_errors[top]:
-        return None
     close = np.flatnonzero(
         slopes + SIGMAS * np.hypot(slope_errors, slope_errors[top]) >= slopes[top]
     )

@@ -197,6 +197,12 @@ def test_a_transition_outside_the_sweep_is_not_given_a_value(order, status):
     assert not result.bracket.closed
 
 
+def test_noise_that_hides_the_fall_widens_the_bracket_to_the_sweep():
+    result = transition([0.99, 0.6, 0.5, 0.1], [0.2, 0.8, 0.9, 0.6], error=0.4)
+    assert result.status == "bracketed"
+    assert result.order_fall == (800.0, 1400.0)
+
+
 def test_the_order_of_the_temperatures_does_not_matter():
     order, capacity = [0.99, 0.9, 0.3, 0.1], [0.2, 0.8, 1.5, 0.6]
     forward = transition(order, capacity, [800.0, 1000.0, 1200.0, 1400.0])
