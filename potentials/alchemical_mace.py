@@ -85,6 +85,19 @@ class AlchemicalMACE:
     Replicas are evaluated one after another on one thread, so the energy of an occupation does
     not depend on batch, threads or history. A vacancy has no node: its energy is 0 and so is
     its entry of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from alchemc import AlchemicalMACE, builders
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.95, size=(2, 2, 2))
+    >>> hamiltonian = AlchemicalMACE(lattice, model="bundled", device="cpu")
+    >>> occupations = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, np.random.default_rng(1), 3)
+    >>> energy, gradient = hamiltonian.energy_and_gradient(occupations)
+    >>> energy.shape, gradient.shape
+    ((3,), (3, 8, 2))
+    >>> hamiltonian.mixed_energy(lattice.mean_weights({"B": {"Sc": 0.5, "Ta": 0.5}})).stress.shape
+    (3, 3)
     """
 
     def __init__(

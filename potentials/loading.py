@@ -111,7 +111,13 @@ name; `alchemc models` lists the names
 
 
 def list_models() -> list[ModelEntry]:
-    """List the bundled model and the foundation models that mace-torch can fetch."""
+    """List the bundled model and the foundation models that mace-torch can fetch.
+
+    Examples
+    --------
+    >>> [entry.name for entry in list_models()][:3]
+    ['bundled', 'small', 'medium']
+    """
     return [_bundled_entry(), *(_foundation_entry(name) for name in _foundation_names())]
 
 

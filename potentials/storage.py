@@ -55,6 +55,15 @@ def save_mace(
     ------
     ModelError
         If the model has options that the stored form does not cover.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from alchemc.potentials import load_mace, save_mace
+    >>> module, info = load_mace("bundled")
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_mace(module, directory, {"name": "a copy"}) == info.sha256
+    True
     """
     directory = Path(directory)
     description = _describe(model)
