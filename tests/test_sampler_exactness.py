@@ -104,5 +104,5 @@ MUTANTS = {
 def test_a_broken_kernel_is_rejected(mutant):
     table, ensemble = tabulated("three species")
     kernel = MUTANTS[mutant](table, ensemble)
-    verdict = compare(kernel, table, draws=80_000, n_replicas=2_000)
+    verdict = compare(kernel, table, draws=80_000, n_replicas=2_000, longest_thin=4)
     assert verdict.p_value < 1e-6, verdict
