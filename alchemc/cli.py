@@ -87,6 +87,9 @@ def _explain(error: Exception) -> int:
             hint = f"; see `{context.command_path if context else 'alchemc'} --help`"
         _complain(f"{error.format_message().rstrip('.')}{hint}")  # type: ignore[attr-defined]
         return BAD_INPUT
+    if isinstance(error, OSError) and error.filename is not None:
+        _complain(f"{error.filename}: {error.strerror}; check the path, its rights and the disk")
+        return BAD_INPUT
     _complain(f"internal error, {type(error).__name__}: {error}; --debug shows the traceback")
     return INTERNAL
 

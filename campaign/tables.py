@@ -20,9 +20,15 @@ __all__ = ["model_table", "result_table", "results_csv", "status_table"]
 Results = Mapping[str, Any]
 
 
+def _compact(title: str | None = None) -> Table:
+    return Table(
+        title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
+    )
+
+
 def status_table(status: Status) -> Table:
     """Temperatures of a run and how far they are."""
-    table = Table(title=status.title or None, box=SIMPLE_HEAD)
+    table = _compact(status.title or None)
     table.add_column("T (K)", justify="right")
     table.add_column("draws", justify="right")
     table.add_column("state")
@@ -35,12 +41,11 @@ def status_table(status: Status) -> Table:
 def result_table(results: Results) -> Table:
     """Energy, heat capacity, acceptance and orders at every temperature, unconverged in red.
 
-    The width is that of a terminal of 80 columns for the usual three orders. Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017.
+    Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017. The usual three orders fit
+    a terminal of 80 columns.
     """
     orders = list(results["points"][0]["orders"])
-    table = Table(
-        title=results["title"] or results["formula"], box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = _compact(results["title"] or results["formula"])
     headings = ["T\n(K)", "E\n(eV/site)", "C\n(k_B/site)", "acc.", *orders, "ESS", "R-hat", "ok"]
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
@@ -63,7 +68,7 @@ def result_table(results: Results) -> Table:
 
 def model_table(models: Iterable[ModelEntry]) -> Table:
     """Potentials by name; a dash where something is not known before the model is loaded."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = _compact()
     for heading in ("model", "kind", "at hand", "sha256", "licence", "elements"):
         table.add_column(heading, overflow="fold")
     for entry in models:
