@@ -89,12 +89,13 @@ def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
     if transition.status not in {"bracketed", "above"} or (upper or lower or 0.0) <= MELTING:
         return []
     value = f"{lower:,.0f}–{upper:,.0f} K" if upper else f"above {lower:,.0f} K"
+    reach = "is" if (lower or 0.0) >= MELTING else "reaches"
     return [
         Caveat(
             "critical",
             "above-melting",
-            f"The apparent ordering temperature ({value}) is above 2,500 K: above melting. It is "
-            f"what this potential gives for {where}. Relaxation and vibrations lower such a "
+            f"The apparent ordering temperature ({value}) {reach} above 2,500 K: above melting. "
+            f"It is what this potential gives for {where}. Relaxation and vibrations lower such a "
             "temperature, often several-fold; a real crystal would melt first.",
         )
     ]
@@ -156,6 +157,11 @@ def general_caveats(
             "species of different charge favours order beyond its cutoff."
         )
         found.append(Caveat("note", "coulomb", text))
+        text = (
+            "A learned potential is trustworthy near what it was trained on; nothing here measures "
+            "how far these arrangements lie from that. Judge by its model card."
+        )
+        found.append(Caveat("note", "extrapolation", text))
     return found
 
 

@@ -24,6 +24,8 @@ __all__ = ["report_page", "write_report"]
 
 SHORT_LIST = re.compile(r"\[\n((?: +[^\[\]{}\n]+,\n){1,12})\]")
 SLOT = re.compile(r"\{\{(\w+)\}\}")
+BACKGROUND = ("elements", "training", "validation")
+"""Parts of a model card that tell how it was made, not what it is worth."""
 BUNDLED = ("models", "bundled")
 
 
@@ -106,14 +108,17 @@ def _band_note(results: Mapping[str, Any]) -> str:
 
 
 def _model(run: Run) -> str:
-    facts = {k: v for k, v in dict(run.attrs.get("model", {})).items() if k != "card"}
+    facts = _without(run.attrs.get("model", {}), ("card",))
     if not facts:
         return "<p>The energy model of this run was built in Python and left no description.</p>"
-    card = run.attrs["model"].get("card") or _bundled_card(facts.get("sha256"))
-    worth = sections.fact_list(card) if card else _no_card(facts)
-    return (
-        f"{worth}<details><summary>The model itself</summary>{sections.fact_list(facts)}</details>"
-    )
+    card = run.attrs["model"].get("card") or _bundled_card(facts.get("sha256")) or {}
+    worth = sections.fact_list(_without(card, BACKGROUND)) if card else _no_card(facts)
+    background = sections.fact_list({**facts, **{k: card[k] for k in BACKGROUND if k in card}})
+    return f"{worth}<details><summary>The model itself</summary>{background}</details>"
+
+
+def _without(card: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in card.items() if name not in names}
 
 
 def _no_card(facts: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ TITLES = {
     "landscape": "Energy landscape.",
     "one-size": "One size.",
     "coulomb": "No long-range Coulomb.",
+    "extrapolation": "Extrapolation.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",
 }
@@ -174,9 +175,9 @@ def _samples_card(points: Sequence[Mapping[str, Any]]) -> str:
     draws = sorted({point["n_draws"] for point in points})
     each = f"{draws[0]}" if len(draws) == 1 else f"{draws[0]}–{draws[-1]}"
     remark = f"{points[0]['n_chains']} chains × {each} draws at each temperature"
-    calls = [point["energy_calls"] for point in points]
-    if None not in calls:
-        remark += f"; {sum(calls):,} energy calls"
+    for kind in ("energy", "gradient"):
+        calls = sum(point[f"{kind}_calls"] or 0 for point in points)
+        remark += f"; {calls:,} {kind} calls" if calls else ""
     return _card("Configurations", f"{total:,}", remark)
 
 
@@ -306,7 +307,7 @@ def _switch(key: str, name: str) -> str:
 
 
 def fact_list(facts: Mapping[str, Any], kind: str = "facts") -> str:
-    """Names and values, mappings nested."""
+    """Names and values; mappings are nested, and those of like entries become tables."""
     rows = "".join(
         f"<dt>{escape(str(name).replace('_', ' '))}</dt><dd>{_fact(name, value)}</dd>"
         for name, value in facts.items()
@@ -317,13 +318,41 @@ def fact_list(facts: Mapping[str, Any], kind: str = "facts") -> str:
 
 def _fact(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return fact_list(value, "facts nested")
+        return _fact_table(value) if _alike(value) else fact_list(value, "facts nested")
     if isinstance(value, list | tuple):
         if any(isinstance(item, Mapping) for item in value):
             return "".join(_fact(name, item) for item in value)
         value = ", ".join(str(item) for item in value)
     if "sha256" in str(name):
         return f'<span class="hash">{escape(str(value))}</span>'
-    if isinstance(value, float):
-        value = f"{value:.6g}"
-    return escape(str(value))
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _alike(value: Mapping[str, Any]) -> bool:
+    """Whether all values are mappings with the same keys and plain values."""
+    entries = list(value.values())
+    return (
+        len(entries) > 1
+        and all(isinstance(entry, Mapping) for entry in entries)
+        and all(entry.keys() == entries[0].keys() for entry in entries)
+        and not any(isinstance(v, Mapping | list) for entry in entries for v in entry.values())
+    )
+
+
+def _fact_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    columns = list(next(iter(entries.values())))
+    head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{_plain(entry[c])}</td>" for c in columns)
+        + "</tr>"
+        for name, entry in entries.items()
+    )
+    return (
+        '<div class="scroll" tabindex="0"><table><thead><tr><th></th>'
+        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )

@@ -28,7 +28,11 @@ ATTRS = {
     "model": {
         "name": "bundled",
         "sha256": "0123456789abcdef" * 4,
-        "card": {"accuracy": {"swap slope": 0.97}, "not for": "molecules"},
+        "card": {
+            "not_for": "molecules",
+            "evaluation": {"swaps": {"Sr2ScTaO6": {"slope": 0.971}, "<i>": {"slope": 0.95}}},
+            "training": {"steps": 4711},
+        },
     },
     "versions": {"alchemc": "0.1.0", "python": "3.11.2"},
 }
@@ -115,8 +119,13 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="module")
-def page(run) -> str:
-    return report_page(run)
+def results(run) -> dict:
+    return analyze_run(run)
+
+
+@pytest.fixture(scope="module")
+def page(run, results) -> str:
+    return report_page(run, results)
 
 
 def visible(page: str) -> str:
@@ -148,9 +157,9 @@ def test_the_first_line_warns_of_a_temperature_above_melting(page):
     assert "ideal positions, fixed cell" in first
 
 
-def test_every_caveat_is_in_the_page(run, page):
+def test_every_caveat_is_in_the_page(results, page):
     text = visible(page)
-    caveats = analyze_run(run)["caveats"]
+    caveats = results["caveats"]
     assert {"above-melting", "unconverged", "landscape", "one-size", "coulomb"} <= {
         c["code"] for c in caveats
     }
@@ -170,7 +179,15 @@ def test_what_did_not_converge_is_red_and_says_why(page):
 
 def test_input_provenance_and_model_are_shown(page):
     text = visible(page)
-    for wanted in ("12345", "0123456789abcdef" * 4, "3.11.2", "swap slope", "0.97", "molecules"):
+    for wanted in (
+        "12345",
+        "0123456789abcdef" * 4,
+        "3.11.2",
+        "not for",
+        "molecules",
+        "0.971",
+        "4711",
+    ):
         assert wanted in text, wanted
     assert "seed = 12345" in text
     assert "B = [&quot;Sc&quot;, &quot;Ta&quot;]" in text
@@ -181,9 +198,9 @@ def test_text_of_the_user_cannot_become_markup(page):
     assert "&lt;b&gt;&amp;amp; friends&lt;/b&gt;" in page
 
 
-def test_embedded_data_is_the_analysis(run, page):
+def test_embedded_data_is_the_analysis(results, page):
     data = json.loads(re.search(r'(?s)id="data">(.*?)</script>', page).group(1))
-    assert data["results"] == analyze_run(run)
+    assert data["results"] == results
     assert len(data["structure"]["occupations"]) == len(TEMPERATURES)
     assert all(len(chain) <= 400 for chain in data["traces"][0]["series"]["energy"])
 
@@ -195,10 +212,10 @@ def test_the_picture_shows_an_atom_on_a_face_on_the_far_face_too(page):
     assert len(data["structure"]["sites"]) == 8
 
 
-def test_a_report_is_replaced_in_one_step(run, tmp_path):
+def test_a_report_is_replaced_in_one_step(run, results, tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
-    assert write_report(run, path) == path
+    assert write_report(run, path, results) == path
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
