@@ -41,6 +41,8 @@ class Hyperparameters:
     radial_mlp: tuple[int, ...] = (32, 32)
     readout: str = "16x0e"
     atoms_per_batch: int = 160
+    # How often a group from relaxations or dynamics comes up, relative to a static one.
+    motion_frequency: int = 3
     learning_rate: float = 0.01
     final_learning_rate: float = 1e-4
     warm_up_steps: int = 100
@@ -283,7 +285,6 @@ def train(
     *,
     steps: int,
     start: Path | None = None,
-    seconds: float = math.inf,
     report_every: int = 500,
 ) -> None:
     """Train for ``steps`` updates and store averaged weights and a log in ``out``.
@@ -300,7 +301,11 @@ def train(
     training = [c for c, v in zip(configurations, mask, strict=True) if not v]
     graphs = [graph(c, hyper.r_max) for c in training]
     numbers = np.array([c.group for c in training])
-    groups = [np.flatnonzero(numbers == n) for n in np.unique(numbers)]
+    groups = []
+    for n in np.unique(numbers):
+        members = np.flatnonzero(numbers == n)
+        static = training[members[0]].labels["origin"] == "static"
+        groups += [members] * (1 if static else hyper.motion_frequency)
     sizes = np.array([len(g["species"]) for g in graphs])
     if start is None:
         force_rms = np.sqrt(np.mean(np.concatenate([g["forces"] for g in graphs]) ** 2))
@@ -349,8 +354,6 @@ def train(
                     "log": log,
                 }
                 (out / "training.json").write_text(json.dumps(record, indent=1))
-        if time.monotonic() - begin > seconds:
-            break
 
 
 def _averaged_errors(
