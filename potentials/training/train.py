@@ -247,11 +247,12 @@ def batches(
 
 
 def split(configurations: list[Configuration], seed: int, fraction: float = 0.04) -> np.ndarray:
-    """Mask of validation configurations: whole groups."""
-    numbers = np.unique([c.group for c in configurations])
-    rng = np.random.default_rng(seed)
-    chosen = rng.choice(numbers, size=max(1, int(fraction * len(numbers))), replace=False)
-    return np.isin([c.group for c in configurations], chosen)
+    """Mask of validation configurations: whole groups, chosen by their number alone."""
+    held = {
+        n: np.random.default_rng([seed, n]).random() < fraction
+        for n in {c.group for c in configurations}
+    }
+    return np.array([held[c.group] for c in configurations])
 
 
 def errors(model: torch.nn.Module, graphs: list[Graph], group: np.ndarray) -> dict[str, float]:
