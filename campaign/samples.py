@@ -7,12 +7,14 @@ once the checkpoint that names it is in place, so readers never see half of it.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+import zarr.core.sync
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
@@ -38,6 +40,20 @@ def group_name(point: int) -> str:
     'point-003'
     """
     return f"point-{point:03d}"
+
+
+def _end_zarr_thread() -> None:
+    """Let zarr's thread end before zarr closes its loop: on a busy machine its own wait is short.
+
+    Without this the interpreter's exit may print a traceback of zarr's.
+    """
+    thread, loop = zarr.core.sync.iothread[0], zarr.core.sync.loop[0]
+    if thread is not None and loop is not None:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=60)
+
+
+atexit.register(_end_zarr_thread)
 
 
 class CommitStore(LocalStore):
