@@ -17,6 +17,9 @@ from .structures import Configuration
 
 __all__ = ["Student", "evaluate", "label_evaluation", "swap_metrics"]
 
+# Structures of each swap set whose forces and stress are compared too.
+WITH_FORCES = 20
+
 
 class Student:
     """A stored model as a labeller, float64, one structure at a time."""
@@ -79,10 +82,10 @@ def _label_case(task: tuple[str, str, str, list[Atoms], str]) -> None:
     if path.exists():
         return
     teacher = Teacher()
-    labelled = [
-        Configuration(a, n // 2, kind, {**teacher([a])[0], "origin": "held-out"})
-        for n, a in enumerate(structures)
-    ]
+    labelled = []
+    for n, atoms in enumerate(structures):
+        (labels,) = teacher([atoms], energy_only=n >= WITH_FORCES)
+        labelled.append(Configuration(atoms, n // 2, kind, {**labels, "origin": "held-out"}))
     save_configurations(path, labelled)
 
 
@@ -145,7 +148,7 @@ def evaluate(model: Path, labels: Path, which: str, relaxed: bool = True) -> dic
                 np.mean((c.labels[key] - p[key]) ** 2)
                 for c, p in zip(configurations, predicted, strict=True)
             ]
-            metrics[key] = float(np.sqrt(np.mean(squares)) * unit)
+            metrics[key] = float(np.sqrt(np.nanmean(squares)) * unit)
         result["swaps"][path.stem.removeprefix(f"{which}-swaps-")] = metrics
     for path in sorted(labels.glob(f"{which}-relaxed-*.json")) if relaxed else []:
         name = path.stem.removeprefix(f"{which}-relaxed-")

@@ -31,8 +31,13 @@ class Teacher:
         self._model = CHGNet.load(use_device=device, verbose=False)
         self._batch_size = batch_size
 
-    def __call__(self, structures: list[Atoms]) -> list[dict[str, np.ndarray]]:
-        """Return for each structure its energy (eV), forces (eV/Å) and stress (eV/Å^3, 3×3)."""
+    def __call__(
+        self, structures: list[Atoms], *, energy_only: bool = False
+    ) -> list[dict[str, np.ndarray]]:
+        """Return for each structure its energy (eV), forces (eV/Å) and stress (eV/Å^3, 3×3).
+
+        With ``energy_only`` forces and stress are NaN, for a third of the time.
+        """
         graphs = [
             self._model.graph_converter(
                 self._structure(
@@ -45,13 +50,14 @@ class Teacher:
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            out: Any = self._model.predict_graph(graphs, task="efs", batch_size=self._batch_size)
+            task: Any = "e" if energy_only else "efs"
+            out: Any = self._model.predict_graph(graphs, task=task, batch_size=self._batch_size)
         out = [out] if isinstance(out, dict) else out
         return [
             {
                 "energy": np.asarray(o["e"], np.float64) * len(atoms),
-                "forces": np.asarray(o["f"], np.float64),
-                "stress": np.asarray(o["s"], np.float64) * EV_PER_A3,
+                "forces": np.asarray(o.get("f", np.full((len(atoms), 3), np.nan)), np.float64),
+                "stress": np.asarray(o.get("s", np.full((3, 3), np.nan)), np.float64) * EV_PER_A3,
             }
             for o, atoms in zip(out, structures, strict=True)
         ]
