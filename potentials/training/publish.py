@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .card import model_card
 from .train import ELEMENTS, Hyperparameters, build_model
 
 __all__ = ["publish"]
@@ -37,4 +39,7 @@ def publish(weights: Path, directory: Path, hyper: Hyperparameters, results: dic
         "validation": record["log"][-1],
         "evaluation": results,
     }
-    return save_mace(model, directory, card)
+    digest = save_mace(model, directory, card)
+    notice = resources.files(__package__).joinpath("TEACHER_LICENSE.txt").read_text("utf-8")
+    (directory / "MODEL_CARD.md").write_text(model_card(card, notice), encoding="utf-8")
+    return digest
