@@ -21,13 +21,13 @@ def model_card(card: dict[str, Any], notice: str) -> str:
         "Distilled from CHGNet 0.3.0 by `python -m alchemc.potentials.training all --work DIR`",
         "(held-out list, seeds and hyperparameters are in that folder and in `model.json`).",
         f"{training['n_training']} labelled configurations: random orderings at ideal and rattled",
-        "positions, strained and sheared by up to 5 % (8 % for rock salt), frames of relaxations and",
-        "of Langevin dynamics at 600–2,000 K by the teacher and by an earlier student.",
+        "positions, strained and sheared by up to 5 % (8 % for rock salt), frames of relaxations",
+        "and of Langevin dynamics at 600–2,000 K by the teacher and by an earlier student.",
         f"Last stage: {training['steps']} updates. The loss holds energies, forces, stresses and",
         "energy differences between arrangements of the same cell.",
         "",
-        "Errors on validation groups at the last update (RMS): "
-        f"energy {validation['energy']:.1f} meV/atom, forces {validation['forces']:.0f} meV/Å, "
+        "Root mean square errors on validation groups at the last update:",
+        f"energy {validation['energy']:.1f} meV/atom, forces {validation['forces']:.0f} meV/Å,",
         f"stress {validation['stress']:.2f} GPa, ordering {validation['ordering']:.1f} meV/atom.",
         "",
     ]
@@ -46,8 +46,10 @@ def _swap_table(swaps: dict[str, Any]) -> list[str]:
         "Slope of the student on the teacher through the origin; spread is the standard deviation",
         "of the teacher's swap energies; ordering is the RMS error between arrangements of a cell.",
         "",
-        "| system–atoms | swaps | slope | r | MAE (eV) | MAE/spread | ordering (meV/atom) "
-        "| forces (meV/Å) | stress (GPa) |",
+        (
+            "| system–atoms | swaps | slope | r | MAE (eV) | MAE/spread | ordering (meV/atom) "
+            "| forces (meV/Å) | stress (GPa) |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -65,8 +67,10 @@ def _ordering_table(relaxed: dict[str, Any]) -> list[str]:
         "A2BB'O6), ideal and relaxed from displaced references, each model at its own lattice",
         "parameter; *lowest* says whether rock salt is the lowest of the six arrangements.",
         "",
-        "| system | a teacher, student (Å) | ideal teacher, student | relaxed teacher, student "
-        "| lowest ideal | lowest relaxed |",
+        (
+            "| system | a teacher, student (Å) | ideal teacher, student "
+            "| relaxed teacher, student | lowest ideal | lowest relaxed |"
+        ),
         "|---|---|---|---|---|---|",
     ]
     for name, r in relaxed.items():
