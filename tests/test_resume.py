@@ -66,11 +66,14 @@ def kill_at(target: int, moment: str) -> None:
         setattr(files, name, armed(getattr(files, name)))
 
 
-def moments(operation: str) -> tuple[str, ...]:
-    """When an operation can be killed; only writing has a middle."""
-    return (
-        ("before", "middle", "after") if operation in {"write", "append"} else ("before", "after")
-    )
+def moments(operations: list[str]) -> list[tuple[int, str]]:
+    """Every moment at which a process can die: after an operation is before the next."""
+    found = []
+    for target, operation in enumerate(operations):
+        found.append((target, "before"))
+        if operation in {"write", "append"}:
+            found.append((target, "middle"))
+    return [*found, (len(operations) - 1, "after")]
 
 
 def operations_of(monkeypatch, action) -> list[str]:
@@ -90,6 +93,7 @@ def operations_of(monkeypatch, action) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # half a minute alone, more on a busy machine
 def test_a_kill_around_every_file_operation_loses_nothing(tmp_path, monkeypatch, uninterrupted):
     config = toy_campaign(draws=3, warmup=2)
     monkeypatch.setattr("alchemc.campaign.runs.commit_interval", lambda _: 2)
@@ -99,21 +103,18 @@ def test_a_kill_around_every_file_operation_loses_nothing(tmp_path, monkeypatch,
         lambda: campaign.start_run(config, tmp_path / "counted", checkpoint_seconds=0),
     )
     assert {"write", "append", "fsync", "rename", "make_directory", "remove"} == set(operations)
-    survived = 0
-    for target, operation in enumerate(operations):
-        for moment in moments(operation):
-            path = tmp_path / f"{target}-{moment}"
+    for target, moment in moments(operations):
+        path = tmp_path / f"{target}-{moment}"
 
-            def interrupted(path=path, target=target, moment=moment):
-                kill_at(target, moment)
-                campaign.start_run(config, path, checkpoint_seconds=0)
+        def interrupted(path=path, target=target, moment=moment):
+            kill_at(target, moment)
+            campaign.start_run(config, path, checkpoint_seconds=0)
 
-            assert wait_for(start_child(interrupted)) == -signal.SIGKILL
-            assert go_on(path, config)
-            assert_same_samples(path, expected)
-            shutil.rmtree(path)
-            survived += 1
-    print(f"{len(operations)} file operations, {survived} kills survived")
+        assert wait_for(start_child(interrupted)) == -signal.SIGKILL
+        assert go_on(path, config)
+        assert_same_samples(path, expected)
+        shutil.rmtree(path)
+    print(f"{len(operations)} file operations, {len(moments(operations))} kills survived")
 
 
 @pytest.mark.slow
