@@ -18,6 +18,12 @@ from mace_families import FAMILIES, random_model, stock_calculator
 TOLERANCE = 1e-8  # eV per cell
 
 
+@pytest.fixture(autouse=True)
+def without_content_hash(monkeypatch):
+    """Naming a module by its content rebuilds it, which takes longer than most tests here."""
+    monkeypatch.setattr("alchemc.potentials.storage.content_sha256", lambda model: "0" * 64)
+
+
 @functools.cache
 def lattice_of(name):
     if name == "one cell, three species, vacancy":  # every site sees its own images

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -76,6 +77,13 @@ def test_loading_uses_no_pickle_and_leaves_torch_as_it_was(tmp_path, monkeypatch
     assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("intact")
+    save_mace(random_model("plain"), directory)
+    return directory
+
+
 def damage_tensors(directory):
     data = bytearray((directory / "model.safetensors").read_bytes())
     data[-1] ^= 1
@@ -118,11 +126,11 @@ def future_version(directory):
         (lambda directory: (directory / "model.json").write_text("{}"), "does not describe"),
     ],
 )
-def test_a_damaged_model_is_refused_in_one_line(damage, message, tmp_path):
-    save_mace(random_model("plain"), tmp_path)
-    damage(tmp_path)
+def test_a_damaged_model_is_refused_in_one_line(damage, message, intact, tmp_path):
+    directory = shutil.copytree(intact, tmp_path / "m")
+    damage(directory)
     with pytest.raises(ModelError, match=message) as caught:
-        load_stored(tmp_path)
+        load_stored(directory)
     assert "\n" not in str(caught.value)
 
 
