@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 import zarr.core.sync
 from zarr.abc.store import ByteRequest
+from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
@@ -66,7 +67,7 @@ class CommitStore(LocalStore):
         super().__init__(root, read_only=read_only)
         self.pending: dict[str, Buffer] = {}
 
-    async def _open(self) -> None:
+    async def _open(self, **_: Any) -> None:
         """Open without creating the directory: ``flush`` does that."""
         self._is_open = True
 
@@ -163,7 +164,7 @@ class SampleWriter:
         with zarr.config.set({"array.write_empty_chunks": True}):
             group = self._group(point)
             for name, values in block.items():
-                group[name][first:end] = values
+                _array(group, name)[first:end] = values
             group.attrs["committed_draws"] = end
         self._store.flush()
 
@@ -175,7 +176,7 @@ class SampleWriter:
             for name, value in self._points[point].items():
                 if name not in group:
                     _create(group, name, (), "float64", attributes=dict(COORDINATES[name]))
-                    group[name][...] = value
+                    _array(group, name)[...] = value
             for name in VARIABLES:
                 if name not in group:
                     self._create_variable(group, point, name)
@@ -196,6 +197,13 @@ class SampleWriter:
         )
 
 
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    found = group[name]
+    if not isinstance(found, zarr.Array):
+        raise StoredRunError(f"stored samples are damaged: {group.path}/{name} is no array")
+    return found
+
+
 def _create(
     group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, **options: Any
 ) -> None:
@@ -206,7 +214,7 @@ def _create(
         shape=shape,
         dtype=kind,
         fill_value={"u": UNWRITTEN, "f": np.nan, "i": -1}[kind.kind],
-        compressors=zarr.codecs.ZstdCodec(level=3, checksum=True),
+        compressors=ZstdCodec(level=3, checksum=True),
         chunk_key_encoding={"name": "default", "separator": "."},
         **options,
     )

@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -16,6 +18,7 @@ from alchemc import campaign
 from alchemc.campaign import checkpoint, engine, files
 from alchemc.errors import StoredRunError
 from campaign_tools import (
+    TOY,
     assert_same_samples,
     go_on,
     samples_of,
@@ -23,6 +26,7 @@ from campaign_tools import (
     toy_campaign,
     wait_for,
 )
+from mace_families import random_model
 from toy_potential import ToyPotential
 
 OPERATIONS = ("write", "append", "fsync", "rename", "make_directory", "remove")
@@ -234,3 +238,30 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert campaign.resume_run(path)
     del before[path / "lock"]
     assert all(file.stat().st_mtime_ns == when for file, when in before.items())
+
+
+@pytest.mark.slow
+def test_a_mace_run_killed_in_another_process_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.delattr(alchemc.potentials, "POTENTIALS")
+    alchemc.potentials.save_mace(random_model("plain"), tmp_path / "model", {"name": "tiny"})
+    text = TOY.replace('kind = "toy"\nmodel = "0.02"', 'kind = "mace"\nmodel = "model"')
+    (tmp_path / "mace.toml").write_text(text.replace("draws = 25", "draws = 6"))
+    config = campaign.load_config(tmp_path / "mace.toml")
+    campaign.start_run(config, tmp_path / "whole", tmp_path)
+    command = [sys.executable, "-m", "alchemc.cli"]
+    process = subprocess.Popen([*command, "run", "mace.toml", "-o", "run"], cwd=tmp_path)
+    while process.poll() is None and not (tmp_path / "run/samples.zarr/point-000").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert campaign.describe(tmp_path / "run").state in {"stopped", "finished"}
+    resumed = subprocess.run([*command, "resume", "run"], cwd=tmp_path, check=False)
+    assert resumed.returncode in {0, 3}
+    assert_same_samples(tmp_path / "run", samples_of(tmp_path / "whole"))
+    energies = campaign.open_run(tmp_path / "run").hamiltonian()
+    point = campaign.open_run(tmp_path / "whole").points[0]
+    np.testing.assert_allclose(
+        energies.energy(point["occupation"].values[-1].astype(np.int8)),
+        point["energy"].values[-1],
+        atol=1e-10,
+    )
