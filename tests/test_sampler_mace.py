@@ -5,8 +5,8 @@ energies and gradients. Positions are displaced by 0.06 Å so that no two arrang
 and the temperature is the one at which the exact distribution spreads over 15 states.
 
 False alarms: correct kernels are refused at p < 1e-3 with fixed seeds; a new set of seeds for the
-eight of them would raise an alarm in one run out of 125. Power: with the same number of draws
-every wrong variant must come out at p < 1e-6.
+eight of them would raise an alarm in one run out of 125. Power: with a fifth of the draws every
+wrong variant must come out at p < 1e-6.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def system(request):
     states = lattice.enumerate({"B": composition})
     assert len(states) == n_states
     table = TabulatedHamiltonian(hamiltonian, states)
-    assert np.diff(np.sort(table.energies)).min() > 1e-6
+    assert np.diff(np.sort(table.energies)).min() > 1e-9
     return table, Canonical(lattice, table.temperature_of_perplexity(15.0))
 
 
@@ -83,9 +83,9 @@ MUTANTS = {
 def test_a_kernel_is_exact_for_the_bundled_mace(kernel, system):
     table, ensemble = system
     assert 5 < table.perplexity(ensemble.temperature) < 40
-    verdict = compare(KERNELS[kernel](table, ensemble), table, draws=125_000)
-    assert verdict.effective_draws > 1e5, verdict
-    assert verdict.acceptance < 0.95, verdict
+    verdict = compare(KERNELS[kernel](table, ensemble), table, draws=100_000)
+    assert 0.01 < verdict.acceptance < 0.95, verdict
+    assert verdict.moved > 0.3, verdict
     assert verdict.p_value > 1e-3, verdict
 
 
@@ -94,7 +94,7 @@ def test_a_kernel_is_exact_for_the_bundled_mace(kernel, system):
 def test_a_wrong_variant_is_rejected_on_the_bundled_mace(mutant, system):
     table, ensemble = system
     kernel = MUTANTS[mutant](table, ensemble)
-    verdict = compare(kernel, table, draws=125_000, longest_thin=4)
+    verdict = compare(kernel, table, draws=20_000)
     assert verdict.p_value < 1e-6, verdict
 
 
