@@ -20,6 +20,7 @@ from alchemc import campaign
 from alchemc.campaign import files, lock
 from alchemc.cli import main
 from campaign_tools import TOY, assert_same_samples, samples_of
+from mace_families import random_model
 from toy_potential import ToyPotential
 
 CLI = [sys.executable, str(Path(__file__).with_name("toy_potential.py"))]
@@ -161,6 +162,19 @@ def test_a_bad_campaign_is_refused_before_anything_is_written(mistake, bad):
     for part in expected:
         assert part in line
     assert not Path("run").exists()
+
+
+@pytest.mark.slow
+def test_a_species_the_model_does_not_know_is_one_line(bad, monkeypatch):
+    monkeypatch.delattr(alchemc.potentials, "POTENTIALS")
+    alchemc.potentials.save_mace(random_model("plain"), "model")
+    text = TOY.replace("Ta", "Pu").replace('kind = "toy"\nmodel = "0.02"', 'model = "model"')
+    line = bad("run", write(text), "--output", "run")
+    assert "Pu" in line
+    assert not Path("run").exists()
+    line = bad("run", write(text.replace('"model"', '"modle"')), "--output", "run")
+    assert "'modle'" in line
+    assert "alchemc models" in line
 
 
 def structure_campaign(file: str, sites: str = "Ti") -> str:
