@@ -17,7 +17,7 @@ from alchemc.sampler import draw_block, spawn_generators, warm_up
 from alchemc.statistics import effective_sample_size
 
 RESULT = Path(__file__).parent / "results" / "demo_samplers.json"
-TEMPERATURES = (9000.0, 7000.0, 5500.0)
+TEMPERATURES = (20000.0, 10000.0, 7000.0)
 HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
 
 
@@ -41,8 +41,8 @@ def measure(kernel, lattice, n_steps, seed):
     begin = time.perf_counter()
     state, block = draw_block(kernel, state, rngs, n_steps, 1)
     seconds = time.perf_counter() - begin
-    order = analysis.ordering_amplitude(lattice, block["occupation"], q="rock-salt")
-    values = np.asarray(getattr(order, "values", order)).reshape(block["energy"].shape)
+    order = analysis.ordering_series(lattice, block["occupation"], q="rock-salt")
+    values = np.asarray(order)
     return {
         "kernel": type(kernel).__name__,
         "temperature": kernel.ensemble.temperature,
@@ -59,9 +59,9 @@ def measure(kernel, lattice, n_steps, seed):
 
 def main():
     warnings.simplefilter("ignore")
-    n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.99, size=(4, 4, 4))
-    hamiltonian = AlchemicalMACE(lattice, "bundled", dtype="float32")
+    n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    hamiltonian = AlchemicalMACE(lattice, "bundled", dtype="float64")
     occupations = lattice.random(HALF, np.random.default_rng(0), n_replicas=2)
     gradient_cost, energy_seconds = cost_of_gradient(hamiltonian, occupations)
     rows = []
@@ -81,7 +81,7 @@ def main():
                 flush=True,
             )
     document = {
-        "system": "Sr(Sc,Ta)O3, 4x4x4, ideal positions, float32",
+        "system": "Sr(Sc,Ta)O3, 2x2x2, ideal positions, float64",
         "gradient_cost_in_energies": gradient_cost,
         "seconds_per_energy": energy_seconds,
         "rows": rows,

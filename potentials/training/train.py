@@ -252,6 +252,8 @@ def split(configurations: list[Configuration], seed: int, fraction: float = 0.04
         n: np.random.default_rng([seed, n]).random() < fraction
         for n in {c.group for c in configurations}
     }
+    if not any(held.values()):
+        held[min(held)] = True
     return np.array([held[c.group] for c in configurations])
 
 
