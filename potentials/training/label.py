@@ -1,4 +1,4 @@
-"""Labelling: static groups, relaxations, dynamics and the held-out sets, over several processes."""
+"""Labelling: static groups, relaxations and dynamics, over several processes."""
 
 from __future__ import annotations
 
@@ -117,28 +117,6 @@ def _worker(task: dict[str, Any]) -> None:
     (out / f"times-{index:02d}.json").write_text(json.dumps(times))
 
 
-def _evaluation_worker(task: dict[str, Any]) -> None:
-    """Label swap sets and relax the orderings of the held-out and development compounds."""
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    out = Path(task["out"])
-    begin = time.monotonic()
-    teacher = Teacher(task["device"], batch_size=16 if task["device"] != "cpu" else 1)
-    which = task["which"]
-    for name, kind, swaps in st.development_cases(which)[task["part"] :: task["parts"]]:
-        configurations = [Configuration(a, n // 2, kind) for n, a in enumerate(swaps)]
-        save_configurations(
-            out / f"{which}-swaps-{name}.npz",
-            _labelled(teacher, configurations, "held-out", np.inf),
-        )
-    spec = st.held_out()
-    compounds = spec["perovskites"] if which == "held-out" else spec["development"]["perovskites"]
-    for name, case in list(compounds.items())[task["part"] :: task["parts"]]:
-        rows = relaxed_orderings(teacher, case, spec, begin + task["seconds"])
-        (out / f"{which}-relaxed-{name}.json").write_text(json.dumps(rows))
-
-
 def relaxed_orderings(
     label: Any, case: dict[str, Any], spec: dict[str, Any], deadline: float = np.inf
 ) -> dict[str, Any]:
@@ -201,7 +179,6 @@ def label_all(
     dynamics: int = 24,
     dynamics_steps: int = 300,
     seed: int = 20261121,
-    evaluation: bool = True,
 ) -> None:
     """Label everything the recipe needs into ``out``; the counts are per worker."""
     out.mkdir(parents=True, exist_ok=True)
@@ -215,16 +192,6 @@ def label_all(
         for i in range(workers)
     ]  # fmt: skip
     processes = [context.Process(target=_worker, args=(t,)) for t in tasks]
-    if evaluation:
-        parts = [("held-out", p, 2) for p in range(2)] + [("development", 0, 1)]
-        processes += [
-            context.Process(
-                target=_evaluation_worker,
-                args=({"which": w, "part": p, "parts": n, "out": str(out), "device": device,
-                       "seconds": seconds},),
-            )
-            for w, p, n in parts
-        ]  # fmt: skip
     for process in processes:
         process.start()
     for process in processes:
