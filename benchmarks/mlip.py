@@ -43,7 +43,7 @@ def measure(size, dtype):
     rng = np.random.default_rng(1)
     half = {"B": {"Sc": 0.5, "Ta": 0.5}}
     occupations = lattice.random(half, rng, n_replicas=REPEATS + 1)
-    hamiltonian = AlchemicalMACE(lattice, "bundled", dtype=dtype)
+    hamiltonian = AlchemicalMACE(lattice, "bundled", dtype=dtype, memory=0)
     calculator = stock_calculator(dtype)
     frames = [lattice.to_atoms(o) for o in occupations]
 

@@ -79,7 +79,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
                 f"{PHASES[progress.phase]}"
             ),
             detail=(
-                f"{rate(done):.3g} steps/s  acceptance {_number(progress.acceptance)}  "
+                f"{_number(rate(done))} steps/s  acceptance {_number(progress.acceptance)}  "
                 f"ESS {_number(ess)}"
             ),
         )
@@ -100,7 +100,7 @@ def progress_lines(write: Callable[[str], None]) -> Iterator[Callable[[Progress]
         due = time.monotonic() - last >= SECONDS_BETWEEN_LINES
         if due or progress.phase == "finished" or progress.done == progress.total:
             last = time.monotonic()
-            write(f"{summary_line(progress)}, {steps_per_second:.3g} steps/s")
+            write(f"{summary_line(progress)}, {_number(steps_per_second)} steps/s")
 
     yield show
 
@@ -122,4 +122,6 @@ def summary_line(progress: Progress) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "–"
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

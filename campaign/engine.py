@@ -43,8 +43,8 @@ class Progress:
     """Where a run stands, for a display.
 
     ``done`` of ``total`` counts steps of this temperature (warm-up included); ``draws`` are those
-    sampled so far, committed or not. ``energies`` [n_draws, n_chains] are those since the engine
-    started on this temperature, in eV.
+    sampled so far, committed or not. ``energies`` [n_draws, n_chains] (eV) and the mean
+    ``acceptance`` are those since the engine started on this phase of this temperature.
     """
 
     point: int
@@ -200,7 +200,9 @@ class Engine:
         self._state, block = sampler.draw_block(self._kernel, self._state, self._rngs, 1, run.thin)
         self._pending.append(block)
         self._energies.append(block["energy"])
-        self._acceptance = float(block["acceptance"].mean())
+        accepted, count = float(block["acceptance"].mean()), len(self._energies)
+        mean = self._acceptance if count > 1 else accepted
+        self._acceptance = mean + (accepted - mean) / count
         draws = self._committed[self._point] + len(self._pending)
         self._show()
         if len(self._pending) == self._record.commit_draws or draws == run.draws:

@@ -19,6 +19,7 @@ from ..records import Run
 from . import files
 from . import report_sections as sections
 from .report_data import embedded_json, page_data
+from .report_worth import evaluation_tables
 
 __all__ = ["report_page", "write_report"]
 
@@ -112,7 +113,12 @@ def _model(run: Run) -> str:
     if not facts:
         return "<p>The energy model of this run was built in Python and left no description.</p>"
     card = run.attrs["model"].get("card") or _bundled_card(facts.get("sha256")) or {}
-    worth = sections.fact_list(_without(card, BACKGROUND)) if card else _no_card(facts)
+    if card:
+        tables = evaluation_tables(card.get("evaluation"))
+        shown = (*BACKGROUND, "evaluation") if tables else BACKGROUND
+        worth = sections.fact_list(_without(card, shown)) + tables
+    else:
+        worth = _no_card(facts)
     background = sections.fact_list({**facts, **{k: card[k] for k in BACKGROUND if k in card}})
     return f"{worth}<details><summary>The model itself</summary>{background}</details>"
 

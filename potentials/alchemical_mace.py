@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from collections import OrderedDict
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +23,14 @@ from .bound_graph import BoundGraph
 from .coverage import head_index
 from .graph import nodes_of
 from .loading import ModelInfo, load_mace
+from .memory import Memory
 from .network import Network
 
 __all__ = ["AlchemicalMACE", "MixedEnergy"]
 
 _DTYPES = ("float32", "float64")
 _MIXINGS = ("sites", "paper")
-_REMEMBERED = 4096
+_MEMORY = 2**26
 
 
 class MixedEnergy(NamedTuple):
@@ -72,6 +72,9 @@ class AlchemicalMACE:
         Readout head of a multi-head model.
     positions, cell
         [n_atoms, 3] and [3, 3] in Å; those of ``lattice.atoms`` by default.
+    memory
+        Bytes kept of the energies and gradients of occupations seen before, the least recently
+        used dropped first; 0 evaluates every time.
 
     Raises
     ------
@@ -83,8 +86,8 @@ class AlchemicalMACE:
     Notes
     -----
     Replicas are evaluated one after another on one thread, so the energy of an occupation does
-    not depend on batch, threads or history. A vacancy has no node: its energy is 0 and so is
-    its entry of the gradient.
+    not depend on batch, threads or history, and remembering one changes no result. A vacancy has
+    no node: its energy is 0 and so is its entry of the gradient.
 
     Examples
     --------
@@ -111,7 +114,10 @@ class AlchemicalMACE:
         head: str | None = None,
         positions: np.ndarray | None = None,
         cell: np.ndarray | None = None,
+        memory: int = _MEMORY,
     ) -> None:
+        if memory < 0:
+            raise InputError(f"memory is {memory} bytes; give 0 or more")
         if dtype not in _DTYPES:
             raise InputError(f"dtype is {dtype!r}; give one of {', '.join(_DTYPES)}")
         module, info = load_mace(model, trust=trust)
@@ -124,6 +130,7 @@ class AlchemicalMACE:
         self.device, self.dtype = str(where), dtype
         self._network = Network(frozen, chosen)
         self._nodes = nodes
+        self._memory = Memory(memory)
         self._bind(
             lattice.atoms.positions if positions is None else positions,
             lattice.atoms.cell.array if cell is None else cell,
@@ -143,7 +150,7 @@ class AlchemicalMACE:
             pbc=self.lattice.atoms.pbc,
             r_max=self.model_info.r_max,
         )
-        self._known: OrderedDict[bytes, float] = OrderedDict()
+        self._memory = Memory(self._memory.size)
 
     def at(self, positions: np.ndarray, cell: np.ndarray | None = None) -> AlchemicalMACE:
         """Bind the same model to other positions (Å) and, if given, another cell."""
@@ -156,12 +163,14 @@ class AlchemicalMACE:
     def energy(self, occupations: np.ndarray) -> np.ndarray:
         """Total energies in eV, [n_replicas], of occupations [n_replicas, n_sites].
 
-        Costs one forward pass over the atoms that are there. A single occupation [n_sites] gives
-        a number without axes.
+        Costs one forward pass over the atoms that are there, unless remembered. A single
+        occupation [n_sites] gives a number without axes.
         """
         occupations = self.lattice.check(occupations)
         replicas = np.atleast_2d(occupations)
-        energies = np.array([self._energy(replica) for replica in replicas])
+        energies = np.array(
+            [self._memory.recall("energy", replica, self._energy) for replica in replicas]
+        )
         return energies.reshape(occupations.shape[:-1])
 
     def energy_and_gradient(self, occupations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,12 +179,12 @@ class AlchemicalMACE:
         Entries of species that a site may not hold, and of vacancies, are zero.
         """
         occupations = self.lattice.check(occupations)
-        weights = self.lattice.weights(np.atleast_2d(occupations))
-        results = [self._mixed(lam, forces=False, stress=False) for lam in weights]
-        energies = np.array([result.energy for result in results])
-        gradients = np.array([result.gradient for result in results])
+        replicas = np.atleast_2d(occupations)
+        results = [self._memory.recall("gradient", o, self._with_gradient) for o in replicas]
+        energies = np.array([energy for energy, _ in results])
+        gradients = np.array([gradient for _, gradient in results])
         lead = occupations.shape[:-1]
-        return energies.reshape(lead), gradients.reshape(lead + weights.shape[1:])
+        return energies.reshape(lead), gradients.reshape(lead + self.lattice.allowed.shape)
 
     def energy_change(
         self, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
@@ -191,17 +200,11 @@ class AlchemicalMACE:
 
         Notes
         -----
-        One evaluation per replica where the energy of the occupation itself is remembered from
-        before, two where it is not; the value is the same.
+        Two energies per replica, less those that are remembered.
         """
         occupations = np.atleast_2d(self.lattice.check(occupations))
         changed = self.lattice.check(_changed(occupations, sites, species))
-        return np.array(
-            [
-                self._energy(after) - self._remembered(before)
-                for before, after in zip(occupations, changed, strict=True)
-            ]
-        )
+        return self.energy(changed) - self.energy(occupations)
 
     def energy_forces_stress(
         self, occupations: np.ndarray
@@ -279,15 +282,12 @@ class AlchemicalMACE:
     def _energy(self, occupation: np.ndarray) -> float:
         weights = self._nodes.weights(self.lattice.weights(occupation))
         with self._execution():
-            energy = _finite(self._graph.energy(weights))
-        self._known[occupation.tobytes()] = energy
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return energy
+            return _finite(self._graph.energy(weights))
 
-    def _remembered(self, occupation: np.ndarray) -> float:
-        known = self._known.get(occupation.tobytes())
-        return self._energy(occupation) if known is None else known
+    def _with_gradient(self, occupation: np.ndarray) -> tuple[float, np.ndarray]:
+        lam = self.lattice.weights(occupation)
+        found = self._mixed(lam, forces=False, stress=False)
+        return found.energy, found.gradient
 
     def _mixed(
         self, lam: np.ndarray, *, forces: bool, stress: bool, mixing: str = "sites"

@@ -16,6 +16,7 @@ from alchemc import builders
 from alchemc.errors import InputError, ModelError
 from alchemc.potentials import AlchemicalMACE, ModelInfo, list_models, load_mace, save_mace
 from alchemc.potentials._mace import import_mace
+from alchemc.potentials.memory import Memory
 from alchemc.protocols import Hamiltonian
 from mace_families import random_model
 
@@ -96,17 +97,56 @@ def test_another_process_with_other_threads_gives_the_same_bits():
     assert len(found) == 1
 
 
-def test_energy_changes_do_not_depend_on_what_is_remembered():
+@pytest.mark.parametrize("memory", [0, 2000, 2**26])
+def test_results_do_not_depend_on_what_is_remembered(memory):
     occupations, sites, species = some_occupations(3), np.array([[0], [1], [2]]), [[1], [2], [0]]
     species = np.array(species)
-    used = shared_hamiltonian()
-    fresh = used.at(used.positions)
-    used.energy(occupations)
-    used.energy(some_occupations(5, seed=9))
-    np.testing.assert_array_equal(
-        fresh.energy_change(occupations, sites, species),
-        used.energy_change(occupations, sites, species),
-    )
+    used, fresh = hamiltonian_of(memory=memory), hamiltonian_of(memory=0)
+    for _ in range(2):
+        used.energy(occupations)
+        used.energy_and_gradient(some_occupations(5, seed=9))
+        np.testing.assert_array_equal(
+            fresh.energy_change(occupations, sites, species),
+            used.energy_change(occupations, sites, species),
+        )
+        for expected, found in zip(
+            fresh.energy_and_gradient(occupations),
+            used.energy_and_gradient(occupations),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_remembered_gradient_is_not_shared_with_the_caller():
+    hamiltonian, occupations = hamiltonian_of(), some_occupations(1)
+    _, gradient = hamiltonian.energy_and_gradient(occupations)
+    expected = gradient.copy()
+    gradient[:] = 0.0
+    np.testing.assert_array_equal(hamiltonian.energy_and_gradient(occupations)[1], expected)
+
+
+def test_nothing_is_remembered_across_positions():
+    hamiltonian, occupations = hamiltonian_of(), some_occupations(1)
+    before = hamiltonian.energy(occupations)
+    moved = hamiltonian.at(hamiltonian.lattice.displaced_positions(0.05, seed=3))
+    assert moved.energy(occupations) != before
+    assert hamiltonian.energy(occupations) == before
+
+
+def test_memory_stays_within_its_size_and_drops_the_oldest():
+    memory = Memory(1000)
+    occupations = np.eye(5, dtype=np.int8)
+    for occupation in occupations:
+        memory.recall("energy", occupation, lambda _: 1.0)
+    assert memory.used <= 1000
+    assert 0 < len(memory) < 5
+    assert memory.recall("energy", occupations[4], lambda _: 2.0) == 1.0
+    assert memory.recall("energy", occupations[0], lambda _: 2.0) == 2.0
+
+
+def test_a_negative_memory_is_refused():
+    with pytest.raises(InputError, match="memory is -1 bytes"):
+        hamiltonian_of(memory=-1)
 
 
 def test_evaluating_leaves_torch_and_the_environment_alone(monkeypatch):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from alchemc import builders
 from alchemc.analysis import analyze_run
 from alchemc.campaign.report import report_page, write_report
+from alchemc.campaign.report_worth import evaluation_tables
 from alchemc.records import Run, point_dataset
 from analysis_cases import exact_run, perovskite
 
@@ -288,3 +290,19 @@ def test_the_report_works_in_a_browser(page, tmp_path, options):
     assert found["shells"] >= len(TEMPERATURES)
     assert found["overflow"] <= 0
     assert not re.search("share|cloud|edit", str(found["buttons"]), re.IGNORECASE)
+
+
+def test_the_worth_of_the_bundled_potential_stands_in_tables_with_units():
+    document = json.loads(
+        (resources.files("alchemc.potentials") / "models" / "bundled" / "model.json").read_text()
+    )
+    page = evaluation_tables(document["card"]["evaluation"])
+    assert page.count("<table>") >= 2
+    for heading in ("ordering (meV/atom)", "forces (meV/Å)", "relaxed, teacher (eV)"):
+        assert f">{heading}</th>" in page
+    assert '<th scope="row">Sr2MgWO6-70</th><td>100</td>' in page
+
+
+def test_a_card_with_other_measures_leaves_a_dash():
+    page = evaluation_tables({"test": {"swaps": {"<x>": {"slope": 1.0}}}})
+    assert '<th scope="row">&lt;x&gt;</th><td>–</td><td>1.00</td>' in page

@@ -1,11 +1,15 @@
 """The recipe of the bundled potential: structures, teacher's motion, training, evaluation."""
 
+import pickle
+
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
 
+from alchemc.potentials.training import label, parallel
 from alchemc.potentials.training import structures as st
+from alchemc.potentials.training.__main__ import train_parallel
 from alchemc.potentials.training.dataset import load_configurations, save_configurations
 from alchemc.potentials.training.evaluate import swap_metrics
 from alchemc.potentials.training.teacher import langevin, relax
@@ -52,6 +56,42 @@ def test_no_training_configuration_is_held_out():
             assert not st.is_held_out(cations[0::2], cations[1::2])
         if c.kind == "rocksalt":
             assert len(cations) not in spec["rocksalt_formula_units"]
+
+
+def test_labelling_for_training_writes_nothing_held_out(tmp_path, monkeypatch):
+    """What lies in the data folder is trained on, so no file of the held-out list may be there."""
+
+    class Flat:
+        def __init__(self, *_, **__):
+            pass
+
+        def __call__(self, structures):
+            return [
+                {"energy": 0.0, "forces": np.zeros((len(a), 3)), "stress": np.zeros((3, 3))}
+                for a in structures
+            ]
+
+    monkeypatch.setattr(label, "Teacher", Flat)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    label._worker(
+        {
+            "index": 0, "seed": 5, "out": str(tmp_path), "device": "cpu", "seconds": np.inf,
+            "static_groups": 3, "relaxations": 2, "dynamics": 2, "dynamics_steps": 20,
+        }
+    )  # fmt: skip
+    files = sorted(tmp_path.glob("*.npz"))
+    assert {f.stem for f in files} == {"static-00", "relaxation-00", "dynamics-00"}
+    assert {c.labels["origin"] for c in load_configurations(files)} == {
+        "static",
+        "relaxation",
+        "dynamics",
+    }
+
+
+def test_what_other_processes_run_is_not_in_the_main_module():
+    """A spawned process cannot import functions of ``__main__``."""
+    assert train_parallel.__module__.endswith(".parallel")
+    assert pickle.loads(pickle.dumps(parallel._distributed)) is parallel._distributed
 
 
 def test_configurations_are_charge_balanced_and_groups_share_cell_and_counts():

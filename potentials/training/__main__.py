@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from .evaluate import Student, evaluate, label_evaluation
-from .explore import explore
+from .evaluate import evaluate, label_evaluation
 from .label import label_all
+from .parallel import explore_parallel, train_parallel
 from .publish import publish
-from .train import Hyperparameters, train
+from .train import Hyperparameters
 
 STAGES = ("label", "first", "explore", "final", "reference", "publish")
 SEED = 20261121
@@ -29,53 +27,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=("all", *STAGES))
     parser.add_argument("--work", type=Path, required=True, help="directory of data and models")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--groups", type=int, default=1400, help="static groups in all")
+    parser.add_argument("--groups", type=int, default=3000, help="static groups in all")
     parser.add_argument("--moving", type=int, default=24, help="teacher relaxations; as many MD")
     parser.add_argument(
-        "--explore-groups", type=int, default=500, help="groups moved by the student"
+        "--explore-groups", type=int, default=200, help="groups moved by the student"
     )
-    parser.add_argument("--first-steps", type=int, default=6000, help="updates before exploring")
-    parser.add_argument("--final-steps", type=int, default=30000, help="updates of the final stage")
+    parser.add_argument("--first-steps", type=int, default=5000, help="updates before exploring")
+    parser.add_argument("--final-steps", type=int, default=16000, help="updates of the final stage")
     parser.add_argument("--model", type=Path, default=None, help="publish: directory to write")
     return parser
-
-
-def _distributed(rank: int, world: int, port: int, keywords: dict[str, Any]) -> None:
-    import torch  # noqa: PLC0415
-
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
-    )
-    train(**keywords)
-    torch.distributed.destroy_process_group()
-
-
-def train_parallel(workers: int, **keywords: Any) -> None:
-    """Train with ``workers`` processes that average their gradients."""
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    arguments = [(rank, workers, port, keywords) for rank in range(workers)]
-    processes = [context.Process(target=_distributed, args=a) for a in arguments]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    if any(p.exitcode for p in processes):
-        raise RuntimeError("a training process failed; see its output above")
-
-
-def _explore(task: tuple[str, str, int, int]) -> None:
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    model, out, index, groups = task
-    explore(Student(Path(model)), Path(out), index=index, n_groups=groups, seed=SEED, seconds=1e9)
 
 
 def main() -> None:
@@ -101,12 +61,7 @@ def main() -> None:
                            hyper=hyper, steps=args.first_steps)  # fmt: skip
             publish(work / "first", work / "first-model", hyper, {})
         elif stage == "explore":
-            tasks = [
-                (str(work / "first-model"), str(data), i, args.explore_groups // args.workers)
-                for i in range(args.workers)
-            ]
-            with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
-                pool.map(_explore, tasks, chunksize=1)
+            explore_parallel(args.workers, work / "first-model", data, args.explore_groups, SEED)
         elif stage == "final":
             train_parallel(
                 args.workers, data=sorted(data.glob("*.npz")), out=work / "final",
@@ -114,7 +69,7 @@ def main() -> None:
                 start=work / "first",
             )  # fmt: skip
         elif stage == "reference":
-            label_evaluation(work / "reference", "development", args.workers)
+            label_evaluation(work / "reference", "development", args.workers, relaxed=False)
             label_evaluation(work / "reference", "held-out", args.workers)
         else:
             publish(work / "final", work / "final-model", hyper, {})
