@@ -1,7 +1,5 @@
 """The recipe of the bundled potential: structures, teacher's motion, training, evaluation."""
 
-import pickle
-
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -9,7 +7,6 @@ from ase.build import bulk
 
 from alchemc.potentials.training import label, parallel
 from alchemc.potentials.training import structures as st
-from alchemc.potentials.training.__main__ import train_parallel
 from alchemc.potentials.training.dataset import load_configurations, save_configurations
 from alchemc.potentials.training.evaluate import swap_metrics
 from alchemc.potentials.training.teacher import langevin, relax
@@ -67,7 +64,7 @@ def test_labelling_for_training_writes_nothing_held_out(tmp_path, monkeypatch):
 
         def __call__(self, structures):
             return [
-                {"energy": 0.0, "forces": np.zeros((len(a), 3)), "stress": np.zeros((3, 3))}
+                {"energy": 0.0, "forces": np.full((len(a), 3), 0.1), "stress": np.zeros((3, 3))}
                 for a in structures
             ]
 
@@ -90,8 +87,9 @@ def test_labelling_for_training_writes_nothing_held_out(tmp_path, monkeypatch):
 
 def test_what_other_processes_run_is_not_in_the_main_module():
     """A spawned process cannot import functions of ``__main__``."""
-    assert train_parallel.__module__.endswith(".parallel")
-    assert pickle.loads(pickle.dumps(parallel._distributed)) is parallel._distributed
+    for function in (parallel._distributed, parallel._explore):
+        assert not function.__module__.endswith("__main__")
+        assert getattr(parallel, function.__qualname__) is function
 
 
 def test_configurations_are_charge_balanced_and_groups_share_cell_and_counts():
