@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,13 +10,14 @@ from ase.data import chemical_symbols
 
 from ..lattice import Lattice
 from ..statistics import MIN_ESS, RHAT_LIMIT, Summary
-from .transition import ApparentTransition
+from .transition import ApparentTransition, kelvin
 
 __all__ = [
     "Caveat",
     "above_melting",
     "general_caveats",
     "landscape",
+    "missed_precision",
     "shortcoming",
     "unconverged",
 ]
@@ -76,10 +78,12 @@ def shortcoming(result: Summary) -> str:
     if not result.ess > 0:
         return NEVER_CHANGED
     reasons = []
-    if not result.rhat < RHAT_LIMIT:
+    if math.isnan(result.rhat):
+        reasons.append("R-hat unknown")
+    elif result.rhat >= RHAT_LIMIT:
         reasons.append(f"R-hat {result.rhat:.3f} above {RHAT_LIMIT}")
     if not result.ess >= MIN_ESS:
-        reasons.append(f"{result.ess:.0f} effective draws of at least {MIN_ESS}")
+        reasons.append(f"{math.floor(result.ess)} effective draws of at least {MIN_ESS}")
     return ", ".join(reasons) or "its chains or those it derives from did not converge"
 
 
@@ -88,7 +92,7 @@ def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
     lower, upper = transition.bracket
     if transition.status not in {"bracketed", "above"} or (upper or lower or 0.0) <= MELTING:
         return []
-    value = f"{lower:,.0f}–{upper:,.0f} K" if upper else f"above {lower:,.0f} K"
+    value = f"{lower:,.6g}–{kelvin(upper)}" if upper else f"above {kelvin(lower or 0.0)}"
     reach = "is" if (lower or 0.0) >= MELTING else "reaches"
     return [
         Caveat(
@@ -113,14 +117,36 @@ def unconverged(quantities_by_point: Mapping[float, Mapping[str, Summary]]) -> l
             worst = shortcoming(Summary(0.0, 0.0, *_worst(moving), converged=False))
             reasons.append(f"{', '.join(moving)}: {worst}")
         if reasons:
-            text = f"At {temperature:,.0f} K the chains did not converge ({'; '.join(reasons)})."
+            text = f"At {kelvin(temperature)} the chains did not converge ({'; '.join(reasons)})."
             found.append(Caveat("warning", "unconverged", text))
     return found
 
 
 def _worst(quantities: Mapping[str, Summary]) -> tuple[float, float]:
-    """Least ESS and largest R-hat."""
-    return min(s.ess for s in quantities.values()), max(s.rhat for s in quantities.values())
+    """Least ESS and largest R-hat; NaN, for unknown, where one is and no other is above limit."""
+    rhats = [s.rhat for s in quantities.values()]
+    largest = max((r for r in rhats if not math.isnan(r)), default=math.nan)
+    unknown = any(map(math.isnan, rhats)) and not largest >= RHAT_LIMIT
+    return min(s.ess for s in quantities.values()), math.nan if unknown else largest
+
+
+def missed_precision(
+    asked: Mapping[str, float], ended_by: Sequence[str], temperatures: Sequence[float]
+) -> list[Caveat]:
+    """Warn of the temperatures (K) that ended by the number of draws, not by the precision asked.
+
+    Both sequences are in the order of the sweep; temperatures that have not ended are not counted.
+    """
+    ended = zip(temperatures, ended_by, strict=False)
+    missed = [kelvin(temperature) for temperature, reason in ended if reason != "precision"]
+    if not (asked and missed):
+        return []
+    goals = ", ".join(
+        f"{name} {goal:g}{' eV per cell' if name == 'energy' else ''}"
+        for name, goal in asked.items()
+    )
+    text = f"The precision asked for ({goals}) was not reached at {', '.join(missed)}."
+    return [Caveat("warning", "precision", text)]
 
 
 def general_caveats(
@@ -140,7 +166,7 @@ def general_caveats(
         found.append(Caveat("warning", "one-chain", text))
     if max(temperatures) > MELTING:
         text = (
-            f"Temperatures up to {max(temperatures):,.0f} K were sampled; above about 2,500 K "
+            f"Temperatures up to {kelvin(max(temperatures))} were sampled; above about 2,500 K "
             "oxides melt, and those points describe the model on a fixed lattice only."
         )
         found.append(Caveat("note", "hot-points", text))

@@ -12,7 +12,7 @@ from ase.neighborlist import neighbor_list
 
 from ..errors import InputError
 from ..lattice import Lattice
-from .estimates import species_labels
+from .estimates import sites_of, species_labels
 
 __all__ = ["NAMED_ORDERS", "OrderingVector", "ordering_vector"]
 
@@ -151,7 +151,7 @@ def _named_star(name: str, parent: ParentCell, sublattice: str) -> np.ndarray:
 
 
 def _parent_cell(lattice: Lattice, sublattice: str) -> ParentCell:
-    sites = lattice.sites[lattice.sublattice_of_site == lattice.names.index(sublattice)]
+    sites = lattice.sites[sites_of(lattice, sublattice)]
     cubic = _simple_cubic_net(lattice, sites)
     if cubic is not None:
         return cubic

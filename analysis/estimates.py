@@ -11,7 +11,15 @@ from ..errors import InputError
 from ..lattice import Lattice
 from ..statistics import Summary, summary
 
-__all__ = ["as_chains", "blocks_of_draws", "derived", "describe", "scaled", "summarize_series"]
+__all__ = [
+    "as_chains",
+    "blocks_of_draws",
+    "derived",
+    "describe",
+    "scaled",
+    "sites_of",
+    "summarize_series",
+]
 
 CONFIGURATIONS_PER_BLOCK = 4096
 
@@ -155,6 +163,11 @@ def derived(value: float, influence: np.ndarray) -> Summary:
 def scaled(result: Summary, factor: float) -> Summary:
     """Summary of ``factor`` times a quantity."""
     return result._replace(mean=result.mean * factor, error=result.error * abs(factor))
+
+
+def sites_of(lattice: Lattice, sublattice: str) -> np.ndarray:
+    """Return the indices [n] of a sublattice's sites among all sites of the lattice."""
+    return np.flatnonzero(lattice.sublattice_of_site == lattice.names.index(sublattice))
 
 
 def species_labels(lattice: Lattice, sublattice: str) -> Sequence[str]:

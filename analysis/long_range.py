@@ -9,7 +9,7 @@ import xarray as xr
 
 from ..lattice import Lattice
 from .commensurate import OrderingVector, ordering_vector
-from .estimates import as_chains, blocks_of_draws, describe
+from .estimates import as_chains, blocks_of_draws, describe, sites_of
 
 __all__ = ["ordering_amplitude", "ordering_series"]
 
@@ -117,8 +117,7 @@ def _series(lattice: Lattice, chains: np.ndarray, wave: OrderingVector) -> xr.Da
 
 
 def _of_sublattice(lattice: Lattice, wave: OrderingVector) -> tuple[np.ndarray, int]:
-    sites = np.flatnonzero(lattice.sublattice_of_site == lattice.names.index(wave.sublattice))
-    return sites, len(lattice.sublattices[wave.sublattice].species)
+    return sites_of(lattice, wave.sublattice), len(lattice.sublattices[wave.sublattice].species)
 
 
 def _power(flat: np.ndarray, phases: np.ndarray, n_species: int) -> tuple[np.ndarray, np.ndarray]:

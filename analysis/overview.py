@@ -16,7 +16,15 @@ from ..errors import InputError
 from ..lattice import Lattice
 from ..records import Run
 from ..statistics import Summary
-from .caveats import Caveat, above_melting, general_caveats, landscape, shortcoming, unconverged
+from .caveats import (
+    Caveat,
+    above_melting,
+    general_caveats,
+    landscape,
+    missed_precision,
+    shortcoming,
+    unconverged,
+)
 from .commensurate import NAMED_ORDERS
 from .estimates import describe, scaled, summarize_series
 from .long_range import ordering_amplitude, ordering_series
@@ -24,7 +32,7 @@ from .short_range import warren_cowley
 from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
 from .transition import ApparentTransition, apparent_transition
 
-__all__ = ["analyze_run"]
+__all__ = ["analyze_run", "relative_energies"]
 
 
 def analyze_run(
@@ -48,7 +56,8 @@ def analyze_run(
     A dictionary that JSON can hold (None for unknown numbers). ``points`` lists the temperatures
     from low to high, each with ``energy`` (eV per site), ``heat_capacity`` (k_B per site),
     ``acceptance``, ``orders``, ``binder`` and ``warren_cowley``; a number is a dictionary
-    of ``mean``, ``error``, ``ess``, ``rhat``, ``converged`` and, if not converged, ``why``.
+    of ``mean``, ``error``, ``ess``, ``rhat``, ``converged`` and, if not converged, ``why``. Pairs
+    with a species that is absent are left out of ``warren_cowley``.
     ``transition`` holds the apparent ordering temperature, ``caveats`` what qualifies all this.
 
     Raises
@@ -74,10 +83,11 @@ def analyze_run(
     settings = run.config.get("analysis", {})
     names = tuple(settings.get("orders", NAMED_ORDERS) if orders is None else orders)
     n_shells = int(settings.get("shells", 4) if shells is None else shells)
-    measured, left_out = _fitting_orders(run.lattice, names)
     sampled = sorted((p for p in run.points if p.sizes.get("draw", 0)), key=_temperature)
     if not sampled:
         raise InputError("the run holds no draws yet; let it sample before it is analysed")
+    first = sampled[0]["occupation"].isel(draw=0, chain=0).to_numpy()
+    measured, left_out = _fitting_orders(run.lattice, names, first)
     results = [_Point(run.lattice, point, measured, n_shells) for point in sampled]
     transition = _transition(results, measured)
     return {
@@ -93,10 +103,34 @@ def analyze_run(
     }
 
 
+def relative_energies(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Energies of `analyze_run` counted from the lowest mean, in meV per site with their errors.
+
+    Examples
+    --------
+    >>> points = [{"energy": {"mean": e, "error": 0.002}} for e in (-1.5, -1.25)]
+    >>> relative_energies({"points": points})[1]
+    {'mean': 250.0, 'error': 2.0}
+    """
+    energies = [point["energy"] for point in results["points"]]
+    lowest = min(energy["mean"] for energy in energies)
+    return [
+        {
+            **energy,
+            "mean": 1e3 * (energy["mean"] - lowest),
+            "error": None if energy["error"] is None else 1e3 * energy["error"],
+        }
+        for energy in energies
+    ]
+
+
 def _fitting_orders(
-    lattice: Lattice, names: Sequence[str]
+    lattice: Lattice, names: Sequence[str], occupation: np.ndarray
 ) -> tuple[dict[str, tuple[str, str]], list[Caveat]]:
-    """Label -> (order, sublattice) of the orders that can be measured, and why others cannot."""
+    """Label -> (order, sublattice) of the orders that can be measured, and why others cannot.
+
+    ``occupation`` [n_sites] is any sample: it tells which sublattices hold several species.
+    """
     measured: dict[str, tuple[str, str]] = {}
     left_out = []
     refused: dict[str, list[str]] = {}
@@ -106,9 +140,13 @@ def _fitting_orders(
         for sublattice in lattice.names:
             label = name if len(lattice.names) == 1 else f"{sublattice} {name}"
             try:
-                probe = ordering_series(lattice, np.zeros(lattice.n_sites, int), name, sublattice)
+                probe = ordering_series(lattice, occupation, name, sublattice)
             except InputError as error:
                 refused.setdefault(str(error).replace(repr(name), "this"), []).append(label)
+                continue
+            if np.isnan(probe).any():
+                reason = f"sublattice {sublattice!r} holds one species, which has no order"
+                refused.setdefault(reason, []).append(label)
                 continue
             measured[label] = (name, sublattice)
             if not probe.attrs["complete_star"]:
@@ -208,6 +246,7 @@ def _total(point: xr.Dataset, name: str) -> int | None:
 def _warren_cowley_rows(
     lattice: Lattice, occupation: xr.DataArray, n_shells: int
 ) -> list[dict[str, Any]]:
+    """One row per pair and shell, but for pairs with a species that is absent from a sample."""
     if n_shells == 0:
         return []
     table = warren_cowley(lattice, occupation, n_shells)
@@ -215,6 +254,8 @@ def _warren_cowley_rows(
     for pair in table["pair"].to_numpy():
         for shell in table["shell"].to_numpy():
             cell = table.sel(pair=pair, shell=shell)
+            if np.isnan(cell["mean"]):
+                continue
             row = {
                 "pair": str(pair),
                 "shell": int(shell),
@@ -289,6 +330,11 @@ def _caveats(
             else []
         ),
         *unconverged({p.temperature: p.decisive for p in results}),
+        *missed_precision(
+            run.config.get("run", {}).get("precision", {}),
+            run.attrs.get("ended_by", ()),
+            [_temperature(point) for point in run.points],
+        ),
         *general_caveats(run.lattice, run.config, temperatures, n_chains),
         *left_out,
     ]

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import InputError
+from .overview import relative_energies
 
 __all__ = ["plot_energy", "plot_heat_capacity", "plot_order"]
 
@@ -73,17 +74,7 @@ def plot_energy(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
     -------
     The figure.
     """
-    numbers = [point["energy"] for point in results["points"]]
-    lowest = min(number["mean"] for number in numbers)
-    shifted = [
-        {
-            **number,
-            "mean": 1e3 * (number["mean"] - lowest),
-            "error": None if number["error"] is None else 1e3 * number["error"],
-        }
-        for number in numbers
-    ]
-    return _single(results, shifted, "Energy (meV per site)", axes)
+    return _single(results, relative_energies(results), "Energy (meV per site)", axes)
 
 
 def plot_heat_capacity(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from ..errors import InputError
 from ..lattice import Lattice
-from .estimates import as_chains, blocks_of_draws, describe, species_labels
+from .estimates import as_chains, blocks_of_draws, describe, sites_of, species_labels
 
 __all__ = ["warren_cowley", "warren_cowley_series"]
 
@@ -57,7 +57,7 @@ def warren_cowley(
     n_shells
         How many shells of neighbours, from the nearest on.
     sublattices
-        Names; all pairs within and between them are taken. All sublattices unless given.
+        A name or names; all pairs within and between them are taken. All sublattices unless given.
 
     Returns
     -------
@@ -104,7 +104,8 @@ def warren_cowley_series(
     if n_shells < 1:
         raise InputError(f"n_shells = {n_shells} has no shell; give 1 or more")
     chains = as_chains(lattice, occupations)
-    channels = _channels(lattice, n_shells, tuple(sublattices or lattice.names))
+    names = (sublattices,) if isinstance(sublattices, str) else tuple(sublattices or lattice.names)
+    channels = _channels(lattice, n_shells, names)
     columns = [
         _channel_series(lattice, channel, chains, pair)
         for channel in channels
@@ -126,9 +127,7 @@ def _channels(lattice: Lattice, n_shells: int, names: tuple[str, ...]) -> list[_
 
 
 def _channel(lattice: Lattice, n_shells: int, names: tuple[str, str]) -> _Channel:
-    first, second = (
-        np.flatnonzero(lattice.sublattice_of_site == lattice.names.index(n)) for n in names
-    )
+    first, second = (sites_of(lattice, name) for name in names)
     n_species = [len(lattice.sublattices[name].species) for name in names]
     if names[0] == names[1]:
         pairs = tuple(combinations_with_replacement(range(n_species[0]), 2))

@@ -39,10 +39,10 @@ def heat_capacity(energy: np.ndarray, temperature: float) -> Summary:
     """Heat capacity of the cell from its configurations, ``C = (⟨E²⟩ − ⟨E⟩²) / (k_B T²)``, in eV/K.
 
     The mean is taken over all chains. The variance of correlated samples is low by its share of
-    the error of the mean; it is scaled by ``n/(n − 1)`` with n the effective sample size. The error
-    comes from the autocorrelation of ``(E − ⟨E⟩)²`` (see `estimates.derived`), and the verdict
-    requires both E and its square to have converged. Divide by ``ase.units.kB`` and the number of
-    sites for k_B per site.
+    the error of the mean; it and its error are scaled by ``n/(n − 1)`` with n the effective sample
+    size. The error comes from the autocorrelation of ``(E − ⟨E⟩)²`` (see `estimates.derived`), and
+    the verdict requires both E and its square to have converged. Divide by ``ase.units.kB`` and the
+    number of sites for k_B per site.
 
     Parameters
     ----------
@@ -81,9 +81,8 @@ def heat_capacity(energy: np.ndarray, temperature: float) -> Summary:
     variance = np.mean(deviation**2)
     mean = summarize_series(energy)
     n = mean.ess if np.isfinite(mean.ess) else energy.size
-    unbiased = variance * n / (n - 1.0) if n > 1 else variance
-    factor = 1.0 / (kB * temperature**2)
-    result = derived(unbiased * factor, (deviation**2 - variance) * factor)
+    factor = (n / (n - 1.0) if n > 1 else 1.0) / (kB * temperature**2)
+    result = derived(variance * factor, (deviation**2 - variance) * factor)
     return _with_verdict_of(result, mean)
 
 

@@ -10,11 +10,22 @@ import numpy as np
 from ..errors import InputError
 from ..statistics import Summary
 
-__all__ = ["ApparentTransition", "Bracket", "apparent_transition"]
+__all__ = ["ApparentTransition", "Bracket", "apparent_transition", "kelvin"]
 
 ORDERED = 0.5
 DISORDERED = 0.25
 SIGMAS = 2.0
+
+
+def kelvin(temperature: float) -> str:
+    """Temperature for people.
+
+    Examples
+    --------
+    >>> kelvin(20000.0), kelvin(416.6666667)
+    ('20,000 K', '416.667 K')
+    """
+    return f"{temperature:,.6g} K"
 
 
 class Bracket(NamedTuple):
@@ -29,13 +40,17 @@ class Bracket(NamedTuple):
         return self.lower is not None and self.upper is not None
 
 
+NOWHERE = Bracket(None, None)
+
+
 class ApparentTransition(NamedTuple):
     """What a sweep at one size says of an ordering temperature.
 
-    ``status`` is "bracketed", "above" (still ordered at the highest temperature), "below" (the
-    order has not set in fully at the lowest), "none" (no order seen) or "unknown" (too little
-    data). ``bracket`` covers the features found: the steepest fall of the order parameter and the
-    maximum of the heat capacity.
+    ``status`` is "bracketed", "above" (still ordered at the highest temperature, or still falling
+    steepest there), "below" (the order has not set in fully at the lowest), "none" (none of the
+    measured orders is seen) or "unknown" (too little data, or an order that vanishes on cooling).
+    ``bracket`` covers the features found: the steepest fall of the order parameter and the maximum
+    of the heat capacity, where the sweep reaches beyond it on both sides.
     """
 
     status: str
@@ -58,8 +73,8 @@ def apparent_transition(
     arrangement; it counts as ordered above one half and as disordered below one quarter of the way
     to 1. The bracket covers every interval whose slope is within two standard errors of the
     steepest, and the maximum of the heat capacity with every temperature within two standard errors
-    of it and one more on each side. One size cannot give a transition temperature: the result is
-    an apparent one.
+    of it and one more on each side, unless that leads beyond the sweep. One size cannot give a
+    transition temperature: the result is an apparent one.
 
     Parameters
     ----------
@@ -101,16 +116,41 @@ def apparent_transition(
     peak = _peak(t, [heat_capacities[i] for i in rank])
     name, values = _leading(orders, random, rank)
     if name is None:
-        return _result("unknown", None, Bracket(None, None), (None, peak), t)
+        text = "No ordering vector was measured, so no ordering temperature is given."
+        return ApparentTransition("unknown", None, NOWHERE, None, peak, text)
     relative = (np.array([v.mean for v in values]) - random[name]) / (1.0 - random[name])
+    low, high = kelvin(t[0]), kelvin(t[-1])
+    if relative.max() < DISORDERED:
+        text = f"None of the orders measured is seen from {low} to {high}."
+        return ApparentTransition("none", name, NOWHERE, None, peak, text)
+    if relative[0] < ORDERED < relative.max():
+        text = (
+            f"The {name} order is strongest at {kelvin(t[np.argmax(relative)])} and weaker below: "
+            "it does not set in on cooling, so no ordering temperature is given."
+        )
+        return ApparentTransition("unknown", name, NOWHERE, None, peak, text)
     if relative[-1] > ORDERED:
-        return _result("above", name, Bracket(float(t[-1]), None), (None, peak), t)
-    if relative[0] < DISORDERED:
-        return _result("none", name, Bracket(None, None), (None, peak), t)
+        text = (
+            f"Still {name}-ordered at the highest temperature sampled: the apparent ordering "
+            f"temperature at this size is above {high}."
+        )
+        return ApparentTransition("above", name, Bracket(float(t[-1]), None), None, peak, text)
     fall = _steepest_fall(t, values)
     if relative[0] < ORDERED:
-        return _result("below", name, Bracket(None, float(t[-1])), (fall, peak), t)
-    return _result("bracketed", name, _hull(fall, peak), (fall, peak), t)
+        text = (
+            f"The {name} order is only setting in at the lowest temperature sampled ({low}): "
+            "its ordering temperature is not bracketed."
+        )
+        return ApparentTransition("below", name, Bracket(None, float(t[-1])), fall, peak, text)
+    if relative[-1] > DISORDERED and fall.upper == t[-1]:
+        text = (
+            f"The {name} order is still falling at the highest temperature sampled ({high}): the "
+            f"apparent ordering temperature at this size is above {kelvin(fall.lower or 0.0)}."
+        )
+        return ApparentTransition("above", name, Bracket(fall.lower, None), fall, peak, text)
+    bracket = _hull(fall, peak)
+    text = f"Apparent {name} ordering temperature at this size: {_range(bracket)}."
+    return ApparentTransition("bracketed", name, bracket, fall, peak, text)
 
 
 def _leading(
@@ -160,25 +200,5 @@ def _hull(fall: Bracket, peak: Bracket | None) -> Bracket:
     return Bracket(min(fall.lower, peak.lower), max(fall.upper, peak.upper))  # type: ignore[type-var]
 
 
-def _result(
-    status: str,
-    order: str | None,
-    bracket: Bracket,
-    features: tuple[Bracket | None, Bracket | None],
-    t: np.ndarray,
-) -> ApparentTransition:
-    low, high = f"{t[0]:,.0f} K", f"{t[-1]:,.0f} K"
-    text = {
-        "bracketed": f"Apparent {order} ordering temperature at this size: {_range(bracket)}.",
-        "above": f"Still {order}-ordered at the highest temperature sampled: the apparent ordering "
-        f"temperature at this size is above {high}.",
-        "below": f"The {order} order is only setting in at the lowest temperature sampled ({low}): "
-        "its ordering temperature is not bracketed.",
-        "none": f"No order seen from {low} to {high}.",
-        "unknown": "No ordering vector was measured, so no ordering temperature is given.",
-    }[status]
-    return ApparentTransition(status, order, bracket, *features, text)
-
-
 def _range(bracket: Bracket) -> str:
-    return f"between {bracket.lower or 0:,.0f} and {bracket.upper or 0:,.0f} K"
+    return f"between {bracket.lower or 0.0:,.6g} and {kelvin(bracket.upper or 0.0)}"

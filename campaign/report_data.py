@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from .. import analysis
+from ..analysis.overview import relative_energies
 from ..lattice import VACANCY, Lattice
 from ..records import Run
 
@@ -44,7 +45,7 @@ def page_data(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
     lowest = min(point["energy"]["mean"] for point in results["points"])
     return {
         "results": results,
-        "relative_energy": [_relative(point["energy"], lowest) for point in results["points"]],
+        "relative_energy": relative_energies(results),
         "traces": [_traces(run.lattice, p, results["points"][0]["orders"], lowest) for p in points],
         "structure": _structure(run.lattice, points),
     }
@@ -60,15 +61,6 @@ def embedded_json(data: Mapping[str, Any]) -> str:
     """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _relative(energy: Mapping[str, Any], lowest: float) -> dict[str, Any]:
-    error = energy["error"]
-    return {
-        **energy,
-        "mean": 1e3 * (energy["mean"] - lowest),
-        "error": None if error is None else 1e3 * error,
-    }
 
 
 def _traces(

@@ -270,3 +270,10 @@ def test_shells_must_be_positive_and_sublattices_known():
         warren_cowley(lattice, np.zeros(8, int), n_shells=0)
     with pytest.raises(InputError, match="'A'"):
         warren_cowley(lattice, np.zeros(8, int), sublattices=["A"])
+
+
+def test_one_sublattice_may_be_named_alone():
+    lattice = builders.rocksalt(("Mg", "Ca"), "O", a=4.4, size=(1, 1, 1))
+    occupation = np.arange(lattice.n_sites) % 2
+    named = warren_cowley(lattice, occupation, 1, sublattices="cation")
+    assert named.identical(warren_cowley(lattice, occupation, 1, sublattices=["cation"]))

@@ -7,7 +7,14 @@ import pytest
 from ase.units import kB
 
 from alchemc import builders
-from alchemc.analysis import analyze_run, apparent_transition, ordering_series, plots
+from alchemc.analysis import (
+    analyze_run,
+    apparent_transition,
+    ordering_series,
+    plots,
+    shortcoming,
+)
+from alchemc.analysis.caveats import unconverged
 from alchemc.errors import InputError
 from alchemc.records import Run, point_dataset
 from alchemc.statistics import Summary
@@ -89,6 +96,50 @@ def test_short_runs_are_analysed_and_marked():
     point = analyze_run(run)["points"][0]
     assert point["heat_capacity"]["mean"] is None
     assert not point["converged"]
+
+
+def test_what_is_unknown_is_not_given_as_a_reason():
+    run, _, _ = exact_run((1500.0,), n_draws=1)
+    point = analyze_run(run)["points"][0]
+    assert point["energy"]["why"] == "R-hat unknown, 4 effective draws of at least 100"
+    nearly = Summary(1.0, 0.1, 99.7, 1.0, False)
+    assert "99 effective draws of at least 100" in shortcoming(nearly)
+    mixed = {"energy": nearly, "q": nearly._replace(rhat=np.nan)}
+    (caveat,) = unconverged({416.6666: mixed})
+    assert "At 416.667 K" in caveat.text
+    assert "R-hat unknown" in caveat.text
+
+
+def test_a_sublattice_of_one_species_has_no_order_and_no_pairs_of_the_absent_one():
+    lattice = builders.perovskite(("Sr", "Ba"), ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
+    mixture = {"A": {"Sr": 1.0, "Ba": 0.0}, "B": {"Sc": 0.5, "Ta": 0.5}}
+    rng = np.random.default_rng(0)
+    occupation = lattice.random(mixture, rng, 60).reshape(30, 2, 16)
+    arrays = {"occupation": occupation, "energy": rng.normal(size=(30, 2))}
+    results = analyze_run(Run((point_dataset(arrays, {"temperature": 900.0}),), lattice))
+    point = results["points"][0]
+    assert set(point["orders"]) == {"B rock-salt", "B layered", "B columnar"}
+    (text,) = [c["text"] for c in results["caveats"] if c["code"] == "order-left-out"]
+    assert "A rock-salt, A layered, A columnar" in text
+    assert "holds one species" in text
+    pairs = {row["pair"] for row in point["warren_cowley"]}
+    assert {"A: Sr–Sr", "A, B: Sr–Ta"} <= pairs
+    assert not any("Ba" in pair for pair in pairs)
+    json.dumps(results, allow_nan=False)
+
+
+def test_a_precision_that_was_not_reached_is_a_caveat():
+    config = {"run": {"precision": {"energy": 0.001, "rock-salt": 0.05}}}
+    attrs = {"finished": True, "ended_by": ["precision", "draws", "draws"]}
+    run, _, _ = exact_run((3000.0, 1500.0, 1200.0), n_draws=200, config=config, attrs=attrs)
+    (caveat,) = [c for c in analyze_run(run)["caveats"] if c["code"] == "precision"]
+    assert caveat["level"] == "warning"
+    assert "energy 0.001 eV per cell, rock-salt 0.05" in caveat["text"]
+    assert "1,500 K, 1,200 K" in caveat["text"]
+    assert "3,000" not in caveat["text"]
+    attrs = {"ended_by": ["precision"] * 3}
+    reached = Run(run.points, run.lattice, config, attrs)
+    assert "precision" not in codes(analyze_run(reached))
 
 
 def test_a_run_without_draws_or_temperature_is_refused():
@@ -195,6 +246,26 @@ def test_a_transition_outside_the_sweep_is_not_given_a_value(order, status):
     result = transition(order, [0.1, 0.2, 0.3])
     assert result.status == status
     assert not result.bracket.closed
+
+
+def test_an_order_that_still_falls_at_the_end_of_the_sweep_has_no_upper_bound():
+    result = transition([0.99, 0.95, 0.8, 0.4], [0.1, 0.2, 0.3, 0.9])
+    assert result.status == "above"
+    assert result.bracket == (1200.0, None)
+    assert "still falling at the highest temperature sampled (1,400 K)" in result.text
+    tail = transition([0.99, 0.9, 0.4, 0.35], [0.1, 0.9, 0.8, 0.1])  # a small cell's long tail
+    assert tail.status == "bracketed"
+
+
+def test_an_order_that_vanishes_on_cooling_is_not_called_absent():
+    result = transition([0.1, 0.2, 0.9, 0.3, 0.1], [0.1, 0.2, 0.9, 0.3, 0.1])
+    assert result.status == "unknown"
+    assert not result.bracket.closed
+    assert "strongest at 1,200 K" in result.text
+
+
+def test_no_order_seen_is_said_of_the_measured_orders_alone():
+    assert "None of the orders measured" in transition([0.05, 0.03], [0.1, 0.1]).text
 
 
 def test_noise_that_hides_the_fall_widens_the_bracket_to_the_sweep():

@@ -116,6 +116,16 @@ def test_a_frozen_chain_has_no_heat_capacity_error_and_no_verdict():
     assert not result.converged
 
 
+def test_the_error_of_a_heat_capacity_is_scaled_like_its_value():
+    x = np.repeat(np.random.default_rng(4).normal(size=(12, 2)), 50, axis=0)
+    n, result = mean_energy(x).ess, heat_capacity(x, 900.0)
+    plain = summarize_series((x - x.mean()) ** 2)
+    factor = n / (n - 1) / (kB * 900.0**2)
+    assert n < 60
+    assert result.mean == pytest.approx(plain.mean * factor)
+    assert result.error == pytest.approx(plain.error * factor)
+
+
 def test_the_binder_cumulant_of_perfect_order_is_two_thirds():
     assert binder_cumulant(np.ones((10, 2))).mean == pytest.approx(2 / 3)
     assert np.isnan(binder_cumulant(np.zeros((10, 2))).mean)
