@@ -13,6 +13,9 @@ from .errors import InputError
 __all__ = ["PeriodicTree", "Shell", "find_overlap", "find_shells"]
 
 _MAX_PAIRS = 50_000_000
+_MAX_NEIGHBOURS = 50_000  # of one site: far more than 100 shells hold
+_SAMPLE = 1000
+_N_PROBES = 64
 
 
 class Shell(NamedTuple):
@@ -89,7 +92,22 @@ class PeriodicTree:
 def find_overlap(
     positions: np.ndarray, cell: np.ndarray, shortest: float
 ) -> tuple[int, int, float] | None:
-    """Find the closest two atoms (or an atom and its image) nearer than ``shortest`` Å."""
+    """Find two atoms (or an atom and its image) nearer than ``shortest`` Å, the closest of them.
+
+    Where so many overlap that a sample of the atoms shows it, they are the closest of the sample:
+    all pairs of atoms on one spot would not fit into memory.
+    """
+    some = np.arange(0, len(positions), 1 + (len(positions) - 1) // _SAMPLE)
+    found = _closest(positions[some], cell, shortest)
+    if found is None:
+        return _closest(positions, cell, shortest) if len(some) < len(positions) else None
+    i, j, distance = found
+    return int(some[i]), int(some[j]), distance
+
+
+def _closest(
+    positions: np.ndarray, cell: np.ndarray, shortest: float
+) -> tuple[int, int, float] | None:
     tree = PeriodicTree(positions, cell, shortest)
     i, j, distance = tree.pairs(positions)
     once = (i != j) | (distance > 1e-8)
@@ -112,33 +130,44 @@ def find_shells(
 
     Distances that follow one another by less than ``tolerance`` Å form one shell.
     """
-    spacing = np.cbrt(abs(np.linalg.det(cell)) / len(others))
+    spacing = float(np.cbrt(abs(np.linalg.det(cell)) / len(others)))
     cutoff = 1.1 * spacing
-    while True:
-        expected = len(centres) * 4.2 * (cutoff / spacing) ** 3
-        if expected > _MAX_PAIRS:
-            raise InputError(
-                f"{n_shells} shells hold over {_MAX_PAIRS} pairs; ask for fewer shells"
-            )
-        i, j, distance = PeriodicTree(positions[others], cell, cutoff).pairs(positions[centres])
-        i, j = centres[i], others[j]
-        keep = (i != j) | (distance > 1e-6)
-        i, j, distance = i[keep], j[keep], distance[keep]
-        label = _group(distance, tolerance)
-        if label.size and label.max() >= n_shells:  # one more than asked: the last is complete
-            break
-        cutoff *= 1.3
+    # A few centres tell how far to look, so that all pairs are searched for once.
+    for some in (centres[:: 1 + (len(centres) - 1) // _N_PROBES], centres):
+        while True:
+            neighbours = 4.2 * (cutoff / spacing) ** 3
+            if neighbours > min(_MAX_NEIGHBOURS, _MAX_PAIRS / len(centres)):
+                raise InputError(
+                    f"{n_shells} shells at a tolerance of {tolerance:g} Å hold over "
+                    f"{neighbours:.0f} neighbours of each of {len(centres)} sites; ask for fewer "
+                    "shells or a smaller tolerance"
+                )
+            i, j, distance = _pairs_within(cutoff, positions, cell, some, others)
+            order, starts = _group(distance, tolerance)
+            if len(starts) > n_shells:  # one more than asked: the last is complete
+                break
+            cutoff *= 1.3
+        cutoff = float(distance[order[starts[n_shells]]]) + 1e-6
     return [
-        _shell(i[label == n], j[label == n], distance[label == n], len(centres))
-        for n in range(n_shells)
+        _shell(i[own], j[own], distance[own], len(centres))
+        for own in (np.sort(order[starts[n] : starts[n + 1]]) for n in range(n_shells))
     ]
 
 
-def _group(distance: np.ndarray, tolerance: float) -> np.ndarray:
+def _pairs_within(
+    cutoff: float, positions: np.ndarray, cell: np.ndarray, centres: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    i, j, distance = PeriodicTree(positions[others], cell, cutoff).pairs(positions[centres])
+    i, j = centres[i], others[j]
+    keep = (i != j) | (distance > 1e-6)  # a site is its neighbour's image, but not its own
+    return i[keep], j[keep], distance[keep]
+
+
+def _group(distance: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Order by distance, and where in that order each shell starts."""
     order = np.argsort(distance, kind="stable")
-    label = np.empty(len(distance), dtype=np.int64)
-    label[order] = np.cumsum(np.diff(distance[order], prepend=distance[order][:1]) > tolerance)
-    return label
+    steps = np.diff(distance[order], prepend=-np.inf)
+    return order, np.flatnonzero(steps > tolerance)
 
 
 def _shell(i: np.ndarray, j: np.ndarray, distance: np.ndarray, n_centres: int) -> Shell:

@@ -14,7 +14,7 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alchemc import builders
+from alchemc import builders, neighbours
 from alchemc.lattice import Lattice, Sublattice
 
 HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
@@ -386,6 +386,23 @@ class TestShells:
         shells = cubic(structure=structure, n=n).shells(4)
         np.testing.assert_allclose([s.distance for s in shells], 4 * np.array(distances))
         assert [s.multiplicity for s in shells] == numbers
+
+    def test_all_pairs_are_searched_for_once(self, monkeypatch):
+        """Everything before is done with a few sites, so that large lattices stay cheap."""
+        searched = []
+        pairs = neighbours.PeriodicTree.pairs
+
+        def count(tree, positions):
+            found = pairs(tree, positions)
+            searched.append(len(found[0]))
+            return found
+
+        monkeypatch.setattr(neighbours.PeriodicTree, "pairs", count)
+        lattice = perovskite((10, 10, 10))
+        searched.clear()
+        shells = lattice.shells(4)
+        wanted = sum(len(shell.pairs) for shell in shells)
+        assert sum(searched) < 2.5 * wanted  # with the shell after the last, and the sites
 
     def test_images_are_counted_one_by_one(self):
         first, _, third, fourth = perovskite().shells(4)
