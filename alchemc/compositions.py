@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .sublattice import Sublattice, shown, suggestion
+from .sublattice import Sublattice, is_number, shown, suggestion
 
 __all__ = ["Composition"]
 
@@ -72,7 +72,7 @@ def _one(name: str, species: tuple[str, ...], entry: Any) -> np.ndarray:
             raise InputError(
                 f"composition puts {symbol!r} on sublattice {name!r}; {suggestion(symbol, species)}"
             )
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        if not is_number(value):
             raise InputError(
                 f"the fraction of {symbol!r} on sublattice {name!r} is {shown(value)}; give a "
                 "number from 0 to 1"
@@ -148,7 +148,10 @@ def site_slices(sublattices: Mapping[str, Sublattice]) -> dict[str, slice]:
 
 def check_occupations(occupations: Any, sublattices: Mapping[str, Sublattice]) -> np.ndarray:
     """Validate occupations [n_sites] or [n_replicas, n_sites]; an int8 copy of the same shape."""
-    given = np.asarray(occupations)
+    try:
+        given = np.asarray(occupations)
+    except ValueError:
+        raise InputError("occupations differ in length; give an array of integers") from None
     slices = site_slices(sublattices)
     n_sites = list(slices.values())[-1].stop
     if given.dtype.kind not in "iu":
@@ -222,7 +225,7 @@ def all_occupations(
     """
     n_states = number_of_states(sublattices, counts)
     if n_states > MAX_STATES:
-        size = str(n_states) if n_states < 10**12 else f"about 10^{len(str(n_states)) - 1}"
+        size = str(n_states) if n_states < 10**12 else f"about 10^{int(math.log10(n_states))}"
         raise InputError(
             f"{size} arrangements are too many to enumerate (at most {MAX_STATES}); use a smaller "
             "supercell or fix the composition"

@@ -32,6 +32,7 @@ from .structures import (
     icet_sublattices,
     match_elements,
     one_line,
+    parse_cell,
     parse_size,
     partial_sublattices,
     read_structure,
@@ -42,6 +43,7 @@ from .sublattice import (
     Sublattice,
     check_spectators,
     is_number,
+    is_whole,
     parse_spectator_charges,
     resolve_all,
     shown,
@@ -75,8 +77,8 @@ class Lattice(Sites):
     ------
     InputError
         For a cell that is not periodic or has no volume, positions that are not finite, atoms
-        nearer than 0.5 Å, sublattices that overlap or select nothing, vacancies outside every
-        sublattice, or charges that are incomplete.
+        nearer than 0.5 Å or of no element, sublattices that overlap or select nothing, vacancies
+        outside every sublattice, or charges that are incomplete.
 
     Notes
     -----
@@ -200,11 +202,12 @@ class Lattice(Sites):
         >>> [(shell.distance, shell.multiplicity) for shell in lattice.shells(2)]
         [(4.0, 6.0), (5.656854249492382, 12.0)]
         """
-        whole = isinstance(n_shells, int | np.integer) and not isinstance(n_shells, bool)
-        if not whole or not 1 <= n_shells <= _MAX_SHELLS:
+        if not is_whole(n_shells, least=1) or n_shells > _MAX_SHELLS:
             raise InputError(
                 f"n_shells is {shown(n_shells)}; give a whole number, 1 to {_MAX_SHELLS}"
             )
+        if not is_number(tolerance) or tolerance < 0:
+            raise InputError(f"tolerance is {shown(tolerance)}; give a distance in Å of at least 0")
         if sublattice is None:
             if len(self.names) > 1:
                 raise InputError(
@@ -244,6 +247,12 @@ class Lattice(Sites):
         -------
         ase.Atoms
             In the order of the reference's atoms.
+
+        Raises
+        ------
+        InputError
+            If the occupation is none of this lattice, positions are not finite numbers for every
+            atom, or the cell has no volume.
         """
         occupation = self.check(occupation)
         if occupation.ndim != 1:
@@ -253,7 +262,7 @@ class Lattice(Sites):
             )
         numbers = self.atoms.numbers.copy()
         numbers[self.sites] = self.atomic_numbers[np.arange(self.n_sites), occupation]
-        box = self.atoms.cell.array if cell is None else as_matrix(cell, (3, 3), "cell")
+        box = self.atoms.cell.array if cell is None else parse_cell(cell)
         if positions is not None:
             where = as_matrix(positions, (len(self.atoms), 3), "positions")
         elif cell is None:
@@ -279,8 +288,8 @@ class Lattice(Sites):
         Raises
         ------
         InputError
-            If the cell differs, an atom is near no position, two share one, a position is left
-            empty, or an element stands where it may not.
+            If the tolerance is no distance, the cell differs, an atom is near no position, two
+            share one, a position is left empty, or an element stands where it may not.
         """
         found = match_elements(self.atoms, atoms, tolerance)
         spectators = found[self.spectators] == self.atoms.numbers[self.spectators]
@@ -324,7 +333,7 @@ class Lattice(Sites):
             raise InputError(
                 f"amplitude is {shown(amplitude)}; give a displacement in Å of at least 0"
             )
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        if not is_whole(seed, least=0):
             raise InputError(f"seed is {shown(seed)}; give a whole number of at least 0")
         rng = np.random.Generator(np.random.PCG64(seed))
         return self.atoms.positions + amplitude * rng.standard_normal((len(self.atoms), 3))
@@ -386,11 +395,7 @@ class Lattice(Sites):
         if form != _FORMAT:
             raise InputError(f"a stored lattice has format {shown(form)}; expected {_FORMAT!r}")
         try:
-            atoms = Atoms(stored["numbers"], stored["positions"], cell=stored["cell"], pbc=True)
-            sublattices = {
-                s["name"]: Sublattice(s["sites"], s["species"], s["charges"])
-                for s in stored["sublattices"]
-            }
+            atoms, sublattices = _stored_parts(stored)
             optional = stored["spectator_charges"], stored["composition"]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -469,3 +474,15 @@ class Lattice(Sites):
         Lattice(2 atoms, A: 1 × (Mg, Ca))
         """
         return cls(*icet_sublattices(atoms, chemical_symbols), spectator_charges)
+
+
+def _stored_parts(stored: Mapping[str, Any]) -> tuple[Atoms, dict[str, Sublattice]]:
+    numbers = np.asarray(stored["numbers"])
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"atomic numbers of type {numbers.dtype}")
+    sublattices = {
+        s["name"]: Sublattice(s["sites"], s["species"], s["charges"]) for s in stored["sublattices"]
+    }
+    if len(sublattices) < len(stored["sublattices"]):
+        raise ValueError("two sublattices of one name")
+    return Atoms(numbers, stored["positions"], cell=stored["cell"], pbc=True), sublattices

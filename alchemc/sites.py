@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 from . import compositions
 from .compositions import Composition
 from .errors import InputError
-from .sublattice import Sublattice, shown, suggestion
+from .sublattice import Sublattice, is_whole, shown, suggestion
 
 __all__ = ["Sites"]
 
@@ -62,8 +62,10 @@ class Sites:
 
     def species_of(self, site: int) -> tuple[str, ...]:
         """Return the species a site may hold."""
-        if not 0 <= site < self.n_sites:
-            raise InputError(f"site {site} does not exist; sites run from 0 to {self.n_sites - 1}")
+        if not is_whole(site, least=0) or site >= self.n_sites:
+            raise InputError(
+                f"site {shown(site)} does not exist; sites run from 0 to {self.n_sites - 1}"
+            )
         return self.sublattices[self.names[self.sublattice_of_site[site]]].species
 
     @cached_property
@@ -132,8 +134,10 @@ class Sites:
         """
         if not isinstance(rng, np.random.Generator):
             raise InputError(f"rng is {shown(rng)}; give a numpy.random.Generator")
-        if n_replicas is not None and n_replicas < 1:
-            raise InputError(f"n_replicas is {n_replicas}; give at least 1")
+        if n_replicas is not None and not is_whole(n_replicas, least=1):
+            raise InputError(
+                f"n_replicas is {shown(n_replicas)}; give a whole number of at least 1"
+            )
         counts = self.composition_counts(composition)
         drawn = compositions.random_occupations(counts, rng, n_replicas or 1)
         return drawn[0] if n_replicas is None else drawn

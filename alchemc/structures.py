@@ -19,7 +19,15 @@ from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
 from .neighbours import PeriodicTree, find_overlap
-from .sublattice import VACANCY, Sublattice, check_symbol, shown
+from .sublattice import (
+    VACANCY,
+    Sublattice,
+    check_elements,
+    check_symbol,
+    is_number,
+    is_whole,
+    shown,
+)
 from .symmetry import first_seen
 
 __all__ = ["Structure", "read_structure"]
@@ -66,13 +74,22 @@ def as_matrix(values: Any, shape: tuple[int, int], what: str) -> np.ndarray:
     return array
 
 
+def parse_cell(values: Any, what: str = "cell") -> np.ndarray:
+    """Cell vectors as rows, float64 [3, 3] in Å, after checking that they span a volume."""
+    cell = as_matrix(values, (3, 3), what) + 0.0  # −0.0 becomes 0.0
+    lengths = np.linalg.norm(cell, axis=1)
+    if abs(np.linalg.det(cell)) < 1e-6 * max(lengths.prod(), 1e-6):
+        raise InputError(
+            f"{what} {cell.tolist()} has no volume; give three independent vectors in Å"
+        )
+    return cell
+
+
 def parse_size(size: Any) -> tuple[int, int, int]:
     """Three positive numbers of cells, from one or three."""
     values = [size] * 3 if isinstance(size, int | np.integer) else size
-    good = isinstance(values, Sequence | np.ndarray) and len(values) == 3
-    if not good or not all(
-        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in values
-    ):
+    good = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim == 1)
+    if not good or len(values) != 3 or not all(is_whole(n, least=1) for n in values):
         raise InputError(
             f"the supercell is {shown(size)}; give three whole numbers of cells, at least 1"
         )
@@ -90,12 +107,8 @@ def frozen_atoms(atoms: Any) -> Atoms:
             f"the structure has pbc {atoms.pbc.tolist()}; set atoms.pbc = True (a crystal is "
             "periodic in three directions)"
         )
-    cell = as_matrix(atoms.cell.array, (3, 3), "the cell") + 0.0  # −0.0 becomes 0.0
-    lengths = np.linalg.norm(cell, axis=1)
-    if abs(np.linalg.det(cell)) < 1e-6 * max(lengths.prod(), 1e-6):
-        raise InputError(
-            f"the cell {cell.tolist()} has no volume; give three independent vectors in Å"
-        )
+    check_elements(atoms.numbers)
+    cell = parse_cell(atoms.cell.array, "the cell")
     positions = np.array(atoms.positions, dtype=np.float64)
     if not np.isfinite(positions).all():
         bad = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
@@ -121,14 +134,16 @@ def match_elements(reference: Atoms, atoms: Any, tolerance: float) -> np.ndarray
     """Atomic number that a structure has at each reference atom, int64 [n]; 0 where it has none."""
     if not isinstance(atoms, Atoms):
         raise InputError(f"atoms is a {type(atoms).__name__}; give an ase.Atoms")
+    if not is_number(tolerance) or tolerance <= 0:
+        raise InputError(f"tolerance is {shown(tolerance)}; give a distance in Å above 0")
     _check_cell(reference.cell.array, np.asarray(atoms.cell.array))
-    atoms = atoms[atoms.numbers > 0]
-    where = as_matrix(atoms.positions, (len(atoms), 3), "positions")
+    real = np.flatnonzero(atoms.numbers > 0)
+    where = as_matrix(atoms.positions, (len(atoms), 3), "positions")[real]
     scaled = where @ np.linalg.inv(atoms.cell.array)
     cell = reference.cell.array
     index, _ = PeriodicTree(reference.positions, cell, tolerance).nearest(scaled @ cell)
     if (index < 0).any():
-        lost = int(np.argmin(index))
+        lost = int(real[np.argmin(index)])
         raise InputError(
             f"atom {lost} ({atoms.symbols[lost]}) lies more than {tolerance} Å from every position "
             "of the lattice; give a structure of the same crystal with the same origin"
@@ -136,13 +151,13 @@ def match_elements(reference: Atoms, atoms: Any, tolerance: float) -> np.ndarray
     first, taken = np.unique(index, return_counts=True)
     if (taken > 1).any():
         shared = first[taken > 1][0]
-        i, j = np.flatnonzero(index == shared)[:2].tolist()
+        i, j = real[np.flatnonzero(index == shared)[:2]].tolist()
         raise InputError(
             f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are both nearest to "
             f"position {shared} of the lattice; give a structure with smaller displacements"
         )
     found = np.zeros(len(reference), dtype=np.int64)
-    found[index] = atoms.numbers
+    found[index] = atoms.numbers[real]
     return found
 
 
@@ -291,21 +306,22 @@ def partial_sublattices(structure: Structure, path: str | Path) -> dict[str, Sub
     pools: dict[tuple[tuple[str, int], ...], list[int]] = {}
     for index, entry in enumerate(structure.occupancies):
         if entry is not None:
-            key = tuple((symbol, round(x / _OCCUPANCY_TOLERANCE)) for symbol, x in entry.items())
-            pools.setdefault(key, []).append(index)
+            shares = ((symbol, round(x / _OCCUPANCY_TOLERANCE)) for symbol, x in entry.items())
+            pools.setdefault(tuple(sorted(shares)), []).append(index)
     if not pools:
         raise InputError(
             f"'{path}' has no partially occupied site; name the sites and their species in "
             "sublattices"
         )
-    stems = ["-".join(symbol for symbol, _ in key) for key in pools]
+    orders = [tuple(structure.occupancies[indices[0]] or ()) for indices in pools.values()]
+    stems = ["-".join(order) for order in orders]
     names = [
         stem if stems.count(stem) == 1 else f"{stem}-{stems[: n + 1].count(stem)}"
         for n, stem in enumerate(stems)
     ]
     return {
-        name: Sublattice(tuple(indices), tuple(symbol for symbol, _ in key))
-        for name, (key, indices) in zip(names, pools.items(), strict=True)
+        name: Sublattice(tuple(indices), order)
+        for name, order, indices in zip(names, orders, pools.values(), strict=True)
     }
 
 

@@ -6,11 +6,13 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 
 from .errors import InputError
 
@@ -38,8 +40,8 @@ class Sublattice:
     Raises
     ------
     InputError
-        For an unknown or repeated species, a charge state in place of an element, a missing
-        charge, no sites, or repeated or negative indices.
+        For an unknown or repeated species, a charge state in place of an element, species or
+        charges without an order, a missing charge, no sites, or repeated or negative indices.
 
     Examples
     --------
@@ -134,10 +136,12 @@ def _parse_sites(sites: Any) -> str | tuple[str, ...] | tuple[int, ...]:
             raise InputError(
                 f"sites holds {shown(value)}; give either symbols or whole atom indices, not both"
             )
+    if min(values) < 0:
+        raise InputError(f"sites holds atom index {min(values)}; indices count from 0")
+    if max(values) > np.iinfo(np.int64).max:
+        raise InputError(f"sites holds atom index {max(values)}; no structure has so many atoms")
     indices = np.array(values, dtype=np.int64)
     ordered, count = np.unique(indices, return_counts=True)
-    if ordered[0] < 0:
-        raise InputError(f"sites holds atom index {ordered[0]}; indices count from 0")
     if len(ordered) < len(indices):
         raise InputError(
             f"sites holds atom index {ordered[count > 1][0]} twice; give each atom once"
@@ -146,7 +150,7 @@ def _parse_sites(sites: Any) -> str | tuple[str, ...] | tuple[int, ...]:
 
 
 def _parse_species(species: Any) -> tuple[str, ...]:
-    if isinstance(species, str) or not isinstance(species, Iterable):
+    if isinstance(species, str | AbstractSet) or not isinstance(species, Iterable):
         raise InputError(
             f"species is {shown(species)}; give a sequence of symbols such as ('Sc', 'Ta')"
         )
@@ -175,7 +179,7 @@ def _parse_charges(charges: Any, species: tuple[str, ...]) -> tuple[float, ...]:
             what = "the vacancy 'X' (often 0)" if missing[0] == VACANCY else repr(missing[0])
             raise InputError(f"charges lacks {what}; give the charge of every species explicitly")
         values = [charges[symbol] for symbol in species]
-    elif isinstance(charges, Iterable) and not isinstance(charges, str):
+    elif isinstance(charges, Iterable) and not isinstance(charges, str | AbstractSet):
         values = list(charges)
     else:
         raise InputError(f"charges is {shown(charges)}; give one number per species of {species}")
@@ -188,10 +192,20 @@ def _parse_charges(charges: Any, species: tuple[str, ...]) -> tuple[float, ...]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite real number (a bool is not)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    """Whether a value is a real number that a float can hold (a bool is none)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number of at least ``least`` (a bool is none)."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return False
+    return bool(value >= least)
 
 
 def check_charge(value: Any, symbol: str) -> float:
@@ -237,6 +251,17 @@ def resolve_all(sublattices: Any, numbers: np.ndarray) -> dict[str, Sublattice]:
             "give charges for every sublattice or for none"
         )
     return resolved
+
+
+def check_elements(numbers: np.ndarray) -> None:
+    """Refuse atomic numbers that no element has."""
+    wrong = (numbers < 0) | (numbers >= len(chemical_symbols))
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise InputError(
+            f"atom {index} has atomic number {numbers[index]}; give 1 to "
+            f"{len(chemical_symbols) - 1}, or 0 for a vacancy"
+        )
 
 
 def check_spectators(numbers: np.ndarray, indices: np.ndarray) -> None:

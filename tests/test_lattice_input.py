@@ -29,6 +29,13 @@ def with_position(index, value):
     return atoms
 
 
+def changed_atoms(size, change):
+    atoms = perovskite(size).atoms.copy()
+    atoms.positions = atoms.positions.copy()
+    change(atoms)
+    return atoms
+
+
 def on(atoms, **sublattice):
     return Lattice(
         atoms, {"B": Sublattice(**{"sites": "Sc", "species": ("Sc", "Ta")} | sublattice)}
@@ -72,6 +79,13 @@ BAD_LATTICES = {
     "number": (lambda: on(rattled(), sites=3), "sites is 3; give"),
     "negative": (lambda: on(rattled(), sites=[-1]), "index -1; indices count from 0"),
     "twice": (lambda: on(rattled(), sites=[1, 6, 1]), "index 1 twice"),
+    "endless": (lambda: on(rattled(), sites=[2**70]), "no structure has so many"),
+    "crowd": (  # 20,480 atoms have 4·10⁸ pairs: too many to look at one by one
+        lambda: on(changed_atoms((16, 16, 16), lambda a: a.positions.fill(1.0))),
+        r"0\.000 Å apart",
+    ),
+    "no element": (lambda: on(rattled(numbers=[82, 21, 8, 8, 130] * 2)), "atom 4 .*number 130"),
+    "negative element": (lambda: on(rattled(numbers=[-1, 21, 8, 8, 8] * 2)), "atom 0 .*number -1"),
     "mixed": (lambda: on(rattled(), sites=["Sc", 1]), "either symbols or whole atom indices"),
     "floats": (lambda: on(rattled(), sites=[1.0, 6.0]), "holds 1.0; give"),
     "mask": (lambda: on(rattled(), sites=np.ones(10, dtype=bool)), "holds True"),
@@ -84,6 +98,9 @@ BAD_LATTICES = {
     "species case": (lambda: on(rattled(), species=("SC", "Ta")), "did you mean 'Sc'"),
     "species type": (lambda: on(rattled(), species=("Sc", 73)), "species 73 is not"),
     "species text": (lambda: on(rattled(), species="ScTa"), "give a sequence of symbols"),
+    "unordered species": (lambda: on(rattled(), species={"Sc", "Ta"}), "give a sequence"),
+    "unordered charges": (lambda: on(rattled(), charges={3, 5}), "give one number per"),
+    "long charge": (lambda: on(rattled(), charges=(10**400, 5)), "charge of 'Sc' is 1000"),
     "no species": (lambda: on(rattled(), species=()), "at least one allowed species"),
     "duplicate": (lambda: on(rattled(), species=("Fe", "Sc", "Fe")), "'Fe' stands twice"),
     "charge state": (
@@ -124,6 +141,16 @@ BAD_LATTICES = {
         lambda: Lattice.from_dict({k: v for k, v in perovskite().to_dict().items() if k != "cell"}),
         "damaged \\(KeyError: 'cell'\\)",
     ),
+    "stored fractions": (
+        lambda: Lattice.from_dict(perovskite().to_dict() | {"numbers": [21.5] * 40}),
+        "damaged.*atomic numbers of type float64",
+    ),
+    "stored twice": (
+        lambda: Lattice.from_dict(
+            perovskite().to_dict() | {"sublattices": 2 * perovskite().to_dict()["sublattices"]}
+        ),
+        "damaged.*two sublattices of one name",
+    ),
     "damaged positions": (
         lambda: Lattice.from_dict(perovskite().to_dict() | {"positions": [[0, 0]]}),
         "damaged",
@@ -151,7 +178,14 @@ BAD_USE = {
     "flat": (lambda x: x.composition_counts({"B": 0.5}), "composition of 'B' is 0.5"),
     "none": (lambda x: x.composition_counts(), "no composition is given"),
     "replicas": (lambda x: x.random(HALF, np.random.default_rng(0), 0), "n_replicas is 0"),
+    "replicas float": (lambda x: x.random(HALF, np.random.default_rng(0), 2.0), "replicas is 2.0"),
+    "replicas bool": (lambda x: x.random(HALF, np.random.default_rng(0), True), "replicas is True"),
+    "complex": (
+        lambda x: x.mean_weights({"B": {"Sc": np.complex128(0.5), "Ta": 0.5}}),
+        r"0\.5\+0j",
+    ),
     "floats": (lambda x: x.check(np.zeros(8)), "float64 values"),
+    "ragged": (lambda x: x.check([[0] * 8, [0] * 7]), "differ in length"),
     "shape": (lambda x: x.check(np.zeros(7, int)), r"shape \(7,\); expected \(8,\)"),
     "depth": (lambda x: x.check(np.zeros((1, 1, 8), int)), "shape"),
     "high": (lambda x: x.counts([0, 0, 2, 0, 0, 0, 0, 0]), "site 2 holds species index 2.*0 to 1"),
@@ -169,10 +203,17 @@ BAD_USE = {
         "row 0 of positions",
     ),
     "cell": (lambda x: x.to_atoms([0] * 8, cell="cubic"), "cell is no array"),
+    "flat cell": (lambda x: x.to_atoms([0] * 8, cell=np.diag([8, 8, 0])), "has no volume"),
+    "site text": (lambda x: x.species_of("Sc"), "site 'Sc' does not exist"),
+    "site float": (lambda x: x.species_of(0.5), "site 0.5 does not exist"),
     "site": (lambda x: x.species_of(8), "site 8 does not exist; sites run from 0 to 7"),
     "slice": (lambda x: x.site_slice("b"), "no sublattice is called 'b'; did you mean 'B'"),
     "shells": (lambda x: x.shells(0), "n_shells is 0"),
     "shells bool": (lambda x: x.shells(True), "n_shells is True"),
+    "tolerance": (lambda x: x.shells(1, tolerance=-1), "tolerance is -1"),
+    "tolerance nan": (lambda x: x.shells(1, tolerance=np.nan), "tolerance is nan"),
+    "tolerance type": (lambda x: x.shells(1, tolerance="0"), "tolerance is '0'"),
+    "wide tolerance": (lambda x: x.shells(2, tolerance=3.0), "or a smaller tolerance"),
     "many shells": (lambda x: x.shells(101), "1 to 100"),
     "amplitude": (lambda x: x.displaced_positions(-0.1, 1), "amplitude is -0.1"),
     "amplitude type": (lambda x: x.displaced_positions("0.1", 1), "amplitude is '0.1'"),
@@ -180,6 +221,7 @@ BAD_USE = {
     "seed type": (lambda x: x.displaced_positions(0.1, 0.5), "seed is 0.5"),
     "array": (lambda x: x.random(np.eye(30), np.random.default_rng(0)), "composition is array"),
     "many": (lambda x: x.repeat(3).enumerate(), "about 10\\^65 arrangements are too many"),
+    "very many": (lambda x: x.repeat(16).enumerate(), "about 10\\^9864 arrangements are too many"),
     "too many": (
         lambda x: x.repeat((3, 1, 1)).enumerate({"B": {"Sc": 0.5, "Ta": 0.5}}),
         "2704156 arrangements",
@@ -198,9 +240,18 @@ def changed(lattice, change):
     return lattice.from_atoms(atoms)
 
 
+def behind_a_vacancy(lattice, position):
+    """A structure that lists a vacancy first, and whose first atom is moved."""
+    atoms = fill(lattice)
+    atoms.positions[0] = position
+    listed = Atoms("X", [[1.0, 1.0, 1.0]], cell=atoms.cell, pbc=True)
+    listed.extend(atoms)
+    return lattice.from_atoms(listed)
+
+
 BAD_STRUCTURES = {
     "type": (lambda x: x.from_atoms("POSCAR"), "atoms is a str"),
-    "cell": (lambda x: x.from_atoms(fill(x).repeat((2, 1, 1))), "give the same supercell"),
+    "cell of atoms": (lambda x: x.from_atoms(fill(x).repeat((2, 1, 1))), "give the same supercell"),
     "no cell": (lambda x: x.from_atoms(Atoms("Sc")), "give the same supercell"),
     "foreign": (
         lambda x: changed(x, lambda a: a.symbols.__setitem__(1, "Fe")),
@@ -220,7 +271,15 @@ BAD_STRUCTURES = {
         lambda x: changed(x, lambda a: a.positions.__setitem__(0, a.positions[1] + [0.3, 0, 0])),
         r"atoms 0 \(Pb\) and 1 \(Sc\) are both nearest to position 1",
     ),
-    "nan": (lambda x: changed(x, lambda a: a.positions.__setitem__(0, np.nan)), "row 0"),
+    "nan of atoms": (lambda x: changed(x, lambda a: a.positions.__setitem__(0, np.nan)), "row 0"),
+    "behind a vacancy": (lambda x: behind_a_vacancy(x, [1.1, 1.1, 0.9]), r"atom 1 \(Pb\) lies"),
+    "shared behind one": (
+        lambda x: behind_a_vacancy(x, x.atoms.positions[1] + [0.3, 0, 0]),
+        r"atoms 1 \(Pb\) and 2 \(Sc\) are both nearest",
+    ),
+    "tolerance of atoms": (lambda x: x.from_atoms(fill(x), tolerance=-1), "tolerance is -1"),
+    "tolerance type": (lambda x: x.from_atoms(fill(x), tolerance="1"), "tolerance is '1'"),
+    "endless tolerance": (lambda x: x.from_atoms(fill(x), tolerance=np.inf), "tolerance is inf"),
 }
 
 
@@ -236,6 +295,10 @@ def test_a_bad_lattice_is_refused_in_one_line(case):
     with pytest.raises(InputError, match=message) as error:
         build()
     assert_one_line(error)
+
+
+def test_no_case_hides_another():
+    assert not BAD_USE.keys() & BAD_STRUCTURES.keys()
 
 
 @pytest.mark.parametrize("case", BAD_USE | BAD_STRUCTURES)

@@ -83,6 +83,16 @@ class TestPartialOccupancies:
         assert lattice.names == ("Cs-Rb",)
         assert lattice.n_sites == 2
 
+    def test_the_order_of_rows_does_not_split_a_sublattice(self, cif):
+        rows = [
+            ("Cs1", 0, 0, 0, 0.75), ("Rb1", 0, 0, 0, 0.25),
+            ("Rb2", 0.5, 0.5, 0.5, 0.25), ("Cs2", 0.5, 0.5, 0.5, 0.75),
+        ]  # fmt: skip
+        lattice = Lattice.from_file(cif(rows))
+        assert lattice.names == ("Cs-Rb",)
+        assert lattice.species_of(1) == ("Cs", "Rb")
+        assert lattice.composition == {"Cs-Rb": {"Cs": 0.75, "Rb": 0.25}}
+
     def test_given_sublattices_pool_sites_and_average_their_occupancies(self, cif):
         rows = [
             ("Cs1", 0, 0, 0, 0.75), ("Rb1", 0, 0, 0, 0.25),
