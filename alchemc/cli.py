@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from . import __version__
-from .errors import AlchemcError, StoredRunError
+from .errors import AlchemcError, InputError, StoredRunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -201,6 +201,7 @@ def _sample(
     drive: Callable[[Callable[[Progress], None], _StopRequest], bool], directory: Path, quiet: bool
 ) -> int:
     """Run or resume with a display, then analyse; say how to go on where it was stopped."""
+    kept = "stopped, all draws so far are safe"
     try:
         with _StopRequest() as stop, _display(quiet) as progress:
             finished = drive(progress, stop)
@@ -208,9 +209,9 @@ def _sample(
         if not (directory / "run.toml").exists():
             _complain("interrupted before the run was started; nothing was written")
             return INTERRUPTED
-        finished = False
+        kept, finished = "broken off; what the last checkpoint holds is safe", False
     if not finished:
-        _complain(f"stopped, all draws so far are safe; continue with `alchemc resume {directory}`")
+        _complain(f"{kept}; continue with `alchemc resume {directory}`")
         return 128 + stop.received if stop.received else INTERRUPTED
     return _conclude(directory)
 
@@ -233,7 +234,7 @@ def _conclude(directory: Path) -> int:
     _print_results(results)
     path = write_report(stored, directory / "report.html", results)
     typer.echo(f"report: {path}")
-    return _verdict(stored, results)
+    return _verdict(results)
 
 
 def _load(directory: Path) -> Run:
@@ -260,30 +261,37 @@ def _analysis(stored: Run) -> dict[str, Any]:
 
 
 def _print_results(results: dict[str, Any]) -> None:
-    from .campaign.tables import result_table
+    from .campaign.tables import result_tables
 
     console = _console()
-    console.print(result_table(results))
+    _print_text(console, results["title"] or results["formula"])
+    for table in result_tables(results, console):
+        console.print(table)
+    if results["transition"] and results["transition"]["order"]:
+        _print_text(console, results["transition"]["text"])
     for caveat in results["caveats"]:
-        if caveat["level"] == "critical":
-            console.print(caveat["text"], markup=False)
+        if caveat["level"] == "critical" or caveat["code"] == "unfinished":
+            _print_text(console, caveat["text"])
 
 
-def _verdict(stored: Run, results: dict[str, Any]) -> int:
-    """Exit code by convergence; one line names what did not converge."""
+def _print_text(console: Console, text: str) -> None:
+    """Print text as it is: brackets in it are no markup and its numbers get no colour."""
+    console.print(text, markup=False, highlight=False)
+
+
+def _verdict(results: dict[str, Any]) -> int:
+    """Exit code by convergence; a line names what did not converge or is not precise enough."""
+    code = DONE
     vague = [point["temperature"] for point in results["points"] if not point["converged"]]
-    if stored.config["run"].get("precision"):
-        ended = stored.attrs["ended_by"]
-        vague += [
-            float(point["temperature"])
-            for point, reason in zip(stored.points, ended, strict=False)
-            if reason != "precision"
-        ]
-    if not vague:
-        return DONE
-    named = ", ".join(f"{value:g} K" for value in sorted(set(vague), reverse=True))
-    _complain(f"not converged: {named}; take more draws (the report says what is missing)")
-    return NOT_CONVERGED
+    if vague:
+        named = ", ".join(f"{value:g} K" for value in reversed(vague))
+        _complain(f"not converged: {named}; take more draws (the report says what is missing)")
+        code = NOT_CONVERGED
+    for caveat in results["caveats"]:
+        if caveat["code"] == "precision":
+            _complain(f"{caveat['text']} Take more draws")
+            code = NOT_CONVERGED
+    return code
 
 
 @app.command()
@@ -299,7 +307,10 @@ def status(directory: RunArgument, as_json: AsJson = False) -> int:
         return DONE
     from .campaign.tables import status_table
 
-    _console().print(status_table(found))
+    console = _console()
+    if found.title:
+        _print_text(console, found.title)
+    console.print(status_table(found))
     typer.echo(f"{found.state}; {found.chains} chains, seed {found.seed}; last: {found.last_event}")
     return DONE
 
@@ -311,8 +322,9 @@ def analyze(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> int:
     """Print energies, heat capacities and order parameters with their errors."""
-    stored = _load(directory)
-    results = _analysis(stored)
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other; give one of them")
+    results = _analysis(_load(directory))
     if as_json:
         _print_json(results)
     elif as_csv:
@@ -321,7 +333,7 @@ def analyze(
         typer.echo(results_csv(results), nl=False)
     else:
         _print_results(results)
-    return _verdict(stored, results)
+    return _verdict(results)
 
 
 @app.command()
@@ -335,10 +347,12 @@ def report(
     """Write the report of a run: one HTML file that opens anywhere."""
     from .campaign.report import write_report
 
-    stored = _load(directory)
     target = output if output is not None else directory / "report.html"
+    if target.suffix not in {".html", ".htm"} or target.is_dir():
+        raise InputError(f"{target} cannot be a report; give the name of a file that ends in .html")
+    stored = _load(directory)
     if not target.parent.is_dir():
-        raise StoredRunError(f"{target.parent} is no directory; make it first")
+        raise InputError(f"{target.parent} is no directory; make it first")
     typer.echo(f"report: {write_report(stored, target)}")
     return DONE
 
@@ -367,10 +381,13 @@ def export(  # noqa: PLR0917
 @app.command()
 def models() -> int:
     """List the potentials that can be named in a campaign."""
-    from .campaign.tables import model_table
+    from .campaign.tables import model_lines, model_table
     from .potentials import list_models
 
-    _console().print(model_table(list_models()))
+    known = list_models()
+    _console().print(model_table(known))
+    for line in model_lines(known):
+        typer.echo(line)
     return DONE
 
 

@@ -88,9 +88,11 @@ def shortcoming(result: Summary) -> str:
 
 
 def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
-    """First line of a report when the ordering temperature is above 2,500 K."""
+    """First line of a report when the ordering temperature is, or may be, above 2,500 K."""
     lower, upper = transition.bracket
-    if transition.status not in {"bracketed", "above"} or (upper or lower or 0.0) <= MELTING:
+    falling = transition.order_fall.upper if transition.order_fall else None
+    hottest = upper or falling or lower or 0.0
+    if transition.status not in {"bracketed", "above"} or hottest <= MELTING:
         return []
     value = f"{lower:,.6g}–{kelvin(upper)}" if upper else f"above {kelvin(lower or 0.0)}"
     reach = "is" if (lower or 0.0) >= MELTING else "reaches"

@@ -246,13 +246,19 @@ def check_precision(config: Config, lattice: Lattice) -> None:
     InputError
         If a name is neither ``energy`` nor an order that this lattice can have.
     """
-    occupation = np.zeros((1, 1, lattice.n_sites), dtype=np.int8)
+    mixture = _full_composition(config, lattice)
+    occupation = lattice.random(composition=mixture, rng=np.random.default_rng(0))[None, None]
     for name in config.run.precision:
         if name != "energy":
             try:
-                order_series(lattice, occupation, name)
+                series = order_series(lattice, occupation, name)
             except InputError as error:
                 raise InputError(f"run.precision: {error}") from error
+            if not np.isfinite(series).all():
+                raise InputError(
+                    f"run.precision: '{name}' cannot be measured, its sublattice holds one "
+                    "species only; leave it out"
+                )
 
 
 def model_facts(hamiltonian: Hamiltonian) -> dict[str, Any]:

@@ -66,7 +66,6 @@ class RunDirectory:
         self.samples = self.path / "samples.zarr"
         self.checkpoints = self.path / "checkpoint"
         self.events = self.path / "events.jsonl"
-        self.report = self.path / "report.html"
 
     @contextmanager
     def create(self, record: Record, first: Checkpoint) -> Iterator[None]:
@@ -99,6 +98,10 @@ class RunDirectory:
         StoredRunError
             If the path is a file or a directory that is not empty.
         """
+        if self.path.name in {"", ".."}:
+            raise StoredRunError(
+                f"'{self.path}' cannot become a run directory; name a directory to be made"
+            )
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
         if self.run_file.exists():

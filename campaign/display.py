@@ -18,7 +18,7 @@ __all__ = ["progress_bar", "progress_lines", "summary_line"]
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_ESTIMATES = 2.0
-PHASES = {"warmup": "warm-up", "sampling": "sampling", "finished": "done"}
+PHASES = {"warmup": "warm-up", "sampling": "sampling", "done": "done"}
 
 
 def effective_samples(energies: np.ndarray) -> float:
@@ -29,17 +29,24 @@ def effective_samples(energies: np.ndarray) -> float:
 
 
 class _Rate:
-    """Steps per second of all chains since the display began."""
+    """Steps per second, each of all chains, since the display began."""
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._steps = 0
+        self._start: float | None = None
+        self._point = self._done = 0
 
-    def __call__(self, done: int) -> float:
+    def __call__(self, progress: Progress) -> float:
         now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-        elapsed = now - self._first[0]
-        return (done - self._first[1]) / elapsed if elapsed > 0 else float("nan")
+        if self._start is None:
+            self._start = now
+        elif progress.point == self._point:
+            self._steps += progress.done - self._done
+        else:
+            self._steps += progress.done
+        self._point, self._done = progress.point, progress.done
+        elapsed = now - self._start
+        return self._steps / elapsed if elapsed > 0 else float("nan")
 
 
 def _overall(progress: Progress) -> tuple[int, int]:
@@ -79,7 +86,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
                 f"{PHASES[progress.phase]}"
             ),
             detail=(
-                f"{_number(rate(done))} steps/s  acceptance {_number(progress.acceptance)}  "
+                f"{_number(rate(progress))} steps/s  acceptance {_number(progress.acceptance)}  "
                 f"ESS {_number(ess)}"
             ),
         )
@@ -96,9 +103,9 @@ def progress_lines(write: Callable[[str], None]) -> Iterator[Callable[[Progress]
 
     def show(progress: Progress) -> None:
         nonlocal last
-        steps_per_second = rate(_overall(progress)[0])
+        steps_per_second = rate(progress)
         due = time.monotonic() - last >= SECONDS_BETWEEN_LINES
-        if due or progress.phase == "finished" or progress.done == progress.total:
+        if due or progress.phase == "done":
             last = time.monotonic()
             write(f"{summary_line(progress)}, {_number(steps_per_second)} steps/s")
 
@@ -124,4 +131,4 @@ def summary_line(progress: Progress) -> str:
 def _number(value: float) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"

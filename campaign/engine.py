@@ -28,6 +28,7 @@ __all__ = [
     "CHECKPOINT_SECONDS",
     "Engine",
     "Progress",
+    "Watch",
     "commit_interval",
     "first_checkpoint",
     "writing",
@@ -42,8 +43,9 @@ MOST_DRAWS_PER_COMMIT = 250
 class Progress:
     """Where a run stands, for a display.
 
-    ``done`` of ``total`` counts steps of this temperature (warm-up included); ``draws`` are those
-    sampled so far, committed or not. ``energies`` [n_draws, n_chains] (eV) and the mean
+    ``phase`` is ``"warmup"``, ``"sampling"`` or, once for each temperature, ``"done"``. ``done`` of
+    ``total`` counts steps of this temperature (warm-up included); ``draws`` are those sampled so
+    far, committed or not. ``energies`` [n_draws, n_chains] (eV) and the mean
     ``acceptance`` are those since the engine started on this phase of this temperature.
     """
 
@@ -56,6 +58,20 @@ class Progress:
     draws: int
     acceptance: float
     energies: np.ndarray
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while the engine works.
+
+    ``progress`` is called after every block of steps; ``should_stop`` is asked before every block,
+    and true ends the run with a checkpoint; ``checkpoint_seconds`` is the time between checkpoints
+    besides those of the commits.
+    """
+
+    progress: Callable[[Progress], None] | None
+    should_stop: Callable[[], bool]
+    checkpoint_seconds: float
 
 
 def commit_interval(draws: int) -> int:
@@ -102,12 +118,8 @@ class Engine:
         Its energy model.
     start
         The checkpoint to go on from.
-    progress
-        Called after every block of steps.
-    should_stop
-        Asked before every block of steps; true ends the run with a checkpoint.
-    checkpoint_seconds
-        Time between checkpoints besides those of the commits.
+    watch
+        Who looks on and may stop it.
     """
 
     def __init__(
@@ -116,16 +128,11 @@ class Engine:
         record: Record,
         hamiltonian: Hamiltonian,
         start: Checkpoint,
-        *,
-        progress: Callable[[Progress], None] | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        watch: Watch,
     ) -> None:
         self._directory = directory
         self._record = record
-        self._progress = progress
-        self._should_stop = should_stop
-        self._checkpoint_seconds = checkpoint_seconds
+        self._watch = watch
         self._last = start
         self._last_time = time.monotonic()
         self._committed = list(start.committed)
@@ -162,7 +169,7 @@ class Engine:
             If the disk does not take what is written; all that was committed stays.
         """
         while self._phase != "finished":
-            if self._should_stop():
+            if self._watch.should_stop():
                 self._save()
                 self._log("stopped", point=self._point, draws=self._committed[self._point])
                 return False
@@ -227,6 +234,7 @@ class Engine:
 
     def _finish_point(self, reason: str) -> None:
         """End this temperature; the next starts from its last state."""
+        self._show("done")
         self._ended_by.append(reason)
         draws = self._committed[self._point]
         self._log("temperature done", point=self._point, draws=draws, ended_by=reason)
@@ -236,14 +244,14 @@ class Engine:
         self._point += 1
         self._phase, self._warmup_steps = "warmup", 0
         self._committed.append(0)
-        self._energies = []
+        self._energies, self._acceptance = [], float("nan")
         self._monitor = self._new_monitor()
         self._kernel = build_kernel(
             self._record.config, self._hamiltonian, self._record.points[self._point]
         )
 
     def _save_if_due(self) -> None:
-        if time.monotonic() - self._last_time >= self._checkpoint_seconds:
+        if time.monotonic() - self._last_time >= self._watch.checkpoint_seconds:
             self._save()
 
     def _save(self) -> None:
@@ -286,19 +294,19 @@ class Engine:
             monitor.add({name: part[name].values for name in ("energy", "occupation")})
         return monitor
 
-    def _show(self) -> None:
-        if self._progress is None:
+    def _show(self, phase: str | None = None) -> None:
+        if self._watch.progress is None:
             return
         run = self._record.config.run
         draws = self._committed[self._point] + len(self._pending)
         thin, warmup = run.thin or 1, run.warmup or 0
         done_warmup = self._warmup_steps if self._phase == "warmup" else warmup
-        self._progress(
+        self._watch.progress(
             Progress(
                 point=self._point,
                 n_points=len(self._record.points),
                 temperature=self._record.points[self._point]["temperature"],
-                phase=self._phase,
+                phase=phase or self._phase,
                 done=done_warmup + draws * thin,
                 total=warmup + run.draws * thin,
                 draws=draws,
@@ -315,7 +323,7 @@ def writing(directory: RunDirectory) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        reason = f"cannot write to {directory.path}: {error.strerror}{where}"
+        reason = f"cannot write to {directory.path}: {error.strerror or error}{where}"
         if not directory.run_file.exists():
             raise StoredRunError(
                 f"{reason}; nothing was started: choose another --output"

@@ -80,6 +80,7 @@ def _traces(
 
 
 def _rounded(values: np.ndarray) -> list[list[float]]:
+    """Chains as lists, six digits each."""
     return [[float(f"{x:.{DIGITS - 1}g}") for x in row] for row in values]
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+
+from ..analysis.transition import kelvin
+from .numbers import compact, measured
 
 __all__ = [
     "banner",
     "caveat_list",
     "fact_list",
     "headline",
-    "measured",
     "results_table",
     "shells_section",
     "structure_section",
@@ -30,62 +31,20 @@ TITLES = {
     "one-size": "One size.",
     "coulomb": "No long-range Coulomb.",
     "extrapolation": "Extrapolation.",
+    "precision": "Precision not reached.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",
 }
 
 
-def measured(number: Mapping[str, Any] | None) -> str:
-    """Mean and error as text, the error to two digits.
-
-    Examples
-    --------
-    >>> measured({"mean": -38.123456, "error": 0.00123})
-    '−38.1235 ± 0.0012'
-    >>> measured({"mean": 0.5, "error": None})
-    '0.5000 ± ?'
-    >>> measured(None)
-    '–'
-    """
-    if number is None or number["mean"] is None:
-        return "–"
-    mean, error = number["mean"], number["error"]
-    if error is None:
-        return _signed(f"{mean:.4f}") + " ± ?"
-    digits = _decimals(error) if error > 0 else 4
-    return f"{_signed(f'{mean:.{digits}f}')} ± {error:.{digits}f}"
-
-
-def compact(number: Mapping[str, Any]) -> str:
-    """Mean with the error of its last two digits in parentheses.
-
-    Examples
-    --------
-    >>> compact({"mean": -38.123456, "error": 0.00123})
-    '−38.1235(12)'
-    >>> compact({"mean": 1.2, "error": 12.4}), compact({"mean": 0.0, "error": None})
-    ('1(12)', '0.0000(?)')
-    """
-    mean, error = number["mean"], number["error"]
-    if mean is None or error is None or error <= 0:
-        return "–" if mean is None else _signed(f"{mean:.4f}(?)")
-    digits = _decimals(error)
-    last = round(error * 10**digits)
-    return _signed(f"{mean:.{digits}f}({last})")
-
-
-def _decimals(error: float) -> int:
-    """Decimals that show two digits of an error."""
-    return max(0, 1 - math.floor(math.log10(error)))
-
-
 def _signed(text: str) -> str:
+    """Numbers with a minus sign instead of a hyphen."""
     return text.replace("-", "−")
 
 
-def kelvin(temperature: float) -> str:
-    """Temperature for people: whole kelvins, thousands separated."""
-    return f"{temperature:,.0f} K"
+def _capital(text: str) -> str:
+    """Text with a capital first letter and all others as they are: Å and Cartesian stay."""
+    return text[:1].upper() + text[1:]
 
 
 def banner(results: Mapping[str, Any]) -> str:
@@ -109,7 +68,7 @@ def subtitle(results: Mapping[str, Any]) -> str:
         span = f"{len(points)} temperatures, {span} to {kelvin(points[-1]['temperature'])}"
     return escape(
         f"{results['formula']}, {results['n_atoms']} atoms, {results['n_sites']} of them on mixed "
-        f"sites ({mixes}). {span}. {results['landscape'].capitalize()}."
+        f"sites ({mixes}). {span}. {_capital(results['landscape'])}."
     )
 
 
@@ -137,12 +96,14 @@ def _transition_card(results: Mapping[str, Any]) -> str:
         return ""
     lower, upper = transition["bracket"]["lower"], transition["bracket"]["upper"]
     value = {
-        "bracketed": f"{lower or 0:,.0f}–{upper or 0:,.0f} K",
-        "above": f"above {lower or 0:,.0f} K",
+        "bracketed": f"{lower or 0.0:,.6g}–{kelvin(upper or 0.0)}",
+        "above": f"above {kelvin(lower or 0.0)}",
         "below": "not bracketed",
         "none": "no order seen",
-    }.get(transition["status"], "not measured")
+        "unknown": "not known",
+    }[transition["status"]]
     order = f"{transition['order']}; " if transition["order"] else ""
+    order = "of those measured; " if transition["status"] == "none" else order
     doubt = "" if transition["converged"] else "; from chains that did not converge"
     remark = f"{order}one size, {results['landscape']}{doubt}"
     kind = "" if transition["converged"] else "bad"
@@ -160,7 +121,7 @@ def _order_card(results: Mapping[str, Any]) -> str:
     flag = "" if number["converged"] else "; not converged"
     remark = f"|ψ|² at {kelvin(coldest['temperature'])}{random}{flag}"
     kind = "" if number["converged"] else "bad"
-    return _card(f"{name.capitalize()} order", measured(number), remark, kind)
+    return _card(f"{_capital(name)} order", _signed(measured(number)), remark, kind)
 
 
 def _convergence_card(points: Sequence[Mapping[str, Any]]) -> str:
@@ -214,7 +175,7 @@ def results_table(results: Mapping[str, Any]) -> str:
         "Energy<small>eV per site</small>",
         "Heat capacity<small>k<sub>B</sub> per site</small>",
     ]
-    heads += [f"{escape(name.capitalize())}<small>⟨|ψ|²⟩</small>" for name in orders]
+    heads += [f"{escape(_capital(name))}<small>⟨|ψ|²⟩</small>" for name in orders]
     heads += ["Accepted", "R-hat<small>worst</small>", "ESS<small>least</small>"]
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     rows = "".join(_row(point, orders) for point in results["points"])
@@ -246,9 +207,10 @@ def _limit(text: str, good: bool) -> str:
 
 
 def _cell(number: Mapping[str, Any]) -> str:
+    text = _signed(compact(number))
     if number["converged"]:
-        return f"<td>{compact(number)}</td>"
-    return f'<td class="bad" title="{escape(number["why"], quote=True)}">{compact(number)}</td>'
+        return f"<td>{text}</td>"
+    return f'<td class="bad" title="{escape(number["why"], quote=True)}">{text}</td>'
 
 
 def _verdict(point: Mapping[str, Any], decisive: Mapping[str, Mapping[str, Any]]) -> str:

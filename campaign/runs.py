@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .engine import (
     CHECKPOINT_SECONDS,
     Engine,
     Progress,
+    Watch,
     commit_interval,
     first_checkpoint,
     writing,
@@ -70,19 +72,13 @@ def start_run(
     directory.check_free()
     record, hamiltonian = _prepare(config, Path(folder))
     first = first_checkpoint(record, hamiltonian)
-    with writing(directory), directory.create(record, first):
-        events.log(directory.events, "started", seed=record.config.run.seed)
-        start = checkpoint.load(directory.checkpoints)
-        engine = Engine(
-            directory,
-            record,
-            hamiltonian,
-            start,
-            progress=progress,
-            should_stop=should_stop,
-            checkpoint_seconds=checkpoint_seconds,
-        )
-        return _drive(engine, directory)
+    with ExitStack() as held:
+        with writing(directory):
+            held.enter_context(directory.create(record, first))
+            events.log(directory.events, "started", seed=record.config.run.seed)
+            start = checkpoint.load(directory.checkpoints)
+        watch = Watch(progress, should_stop, checkpoint_seconds)
+        return _drive(directory, Engine(directory, record, hamiltonian, start, watch))
 
 
 def resume_run(
@@ -130,16 +126,8 @@ def resume_run(
                 )
             with writing(directory):
                 events.log(directory.events, "resumed", point=start.point, changes=changes)
-            engine = Engine(
-                directory,
-                record,
-                hamiltonian,
-                start,
-                progress=progress,
-                should_stop=should_stop,
-                checkpoint_seconds=checkpoint_seconds,
-            )
-            return _drive(engine, directory)
+            watch = Watch(progress, should_stop, checkpoint_seconds)
+            return _drive(directory, Engine(directory, record, hamiltonian, start, watch))
     return True
 
 
@@ -232,8 +220,8 @@ def describe(path: str | Path) -> Status:
     """
     directory = RunDirectory(path)
     record = directory.read()
+    running = is_locked(directory.path)  # asked first: what ends in between is seen as ended
     last = checkpoint.load_progress(directory.checkpoints)
-    running = is_locked(directory.path)
     logged = events.read(directory.events)
     run = record.config.run
     return Status(
@@ -250,8 +238,13 @@ def describe(path: str | Path) -> Status:
             )
             for k, coordinates in enumerate(record.points)
         ),
-        last_event=f"{logged[-1].get('time')} {logged[-1].get('event')}" if logged else "none",
+        last_event=_in_words(logged[-1]) if logged else "none",
     )
+
+
+def _in_words(event: Mapping[str, Any]) -> str:
+    time = str(event.get("time", "")).replace("T", " ").partition(".")[0]
+    return f"{event.get('event')}, {time} UTC"
 
 
 def _point_state(last: checkpoint.Checkpoint, point: int) -> str:
@@ -280,7 +273,7 @@ def _prepare(config: Config, folder: Path) -> tuple[Record, Hamiltonian]:
     return record, hamiltonian
 
 
-def _drive(engine: Engine, directory: RunDirectory) -> bool:
+def _drive(directory: RunDirectory, engine: Engine) -> bool:
     done = engine.run()
     if done:
         with writing(directory):

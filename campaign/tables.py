@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+
+from .numbers import compact
 
 if TYPE_CHECKING:
     from ..potentials.loading import ModelEntry
     from .runs import Status
 
-__all__ = ["model_table", "result_table", "results_csv", "status_table"]
+__all__ = ["model_lines", "model_table", "result_tables", "results_csv", "status_table"]
 
 Results = Mapping[str, Any]
 
 
-def _compact(title: str | None = None) -> Table:
-    return Table(
-        title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
-    )
+def _plain_table() -> Table:
+    return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
 def status_table(status: Status) -> Table:
     """Temperatures of a run and how far they are."""
-    table = _compact(status.title or None)
+    table = _plain_table()
     table.add_column("T (K)", justify="right")
     table.add_column("draws", justify="right")
     table.add_column("state")
@@ -38,66 +39,65 @@ def status_table(status: Status) -> Table:
     return table
 
 
-def result_table(results: Results) -> Table:
-    """Energy, heat capacity, acceptance and orders at every temperature, unconverged in red.
+def result_tables(results: Results, console: Console) -> list[Table]:
+    """Energy, heat capacity, orders and verdict at every temperature, unconverged in red.
 
-    Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017. The usual three orders fit
-    a terminal of 80 columns.
+    Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017. One table if the terminal is
+    wide enough for it, else the orders stand in a second one.
     """
+    first = ["E\n(eV/site)", "C\n(k_B/site)", "acc."]
+    last = ["ESS", "R-hat", "ok"]
     orders = list(results["points"][0]["orders"])
-    table = _compact(results["title"] or results["formula"])
-    headings = ["T\n(K)", "E\n(eV/site)", "C\n(k_B/site)", "acc.", *orders, "ESS", "R-hat", "ok"]
-    for heading in headings:
+    whole = _result_table(results, [*first, *orders, *last])
+    unlimited = console.options.update(max_width=10_000)
+    if Measurement.get(console, unlimited, whole).maximum <= console.width or not orders:
+        return [whole]
+    return [_result_table(results, [*first, *last]), _result_table(results, orders)]
+
+
+def _result_table(results: Results, headings: Sequence[str]) -> Table:
+    table = _plain_table()
+    for heading in ("T\n(K)", *headings):
         table.add_column(heading, justify="right", overflow="fold")
     for point in results["points"]:
         energy = point["energy"]
-        acceptance = point["acceptance"] or {"mean": None}
+        cells = {
+            "E\n(eV/site)": compact(energy),
+            "C\n(k_B/site)": compact(point["heat_capacity"]),
+            "acc.": _number((point["acceptance"] or {"mean": None})["mean"], ".2f"),
+            "ESS": _number(energy["ess"], ".0f"),
+            "R-hat": _number(energy["rhat"], ".3f"),
+            "ok": "yes" if point["converged"] else "no",
+        } | {name: compact(number) for name, number in point["orders"].items()}
         table.add_row(
             f"{point['temperature']:g}",
-            _with_error(energy),
-            _with_error(point["heat_capacity"]),
-            _number(acceptance["mean"], ".2f"),
-            *(_with_error(point["orders"][name]) for name in orders),
-            _number(energy["ess"], ".0f"),
-            _number(energy["rhat"], ".3f"),
-            "yes" if point["converged"] else "no",
+            *(cells[heading] for heading in headings),
             style=None if point["converged"] else "red",
         )
     return table
 
 
 def model_table(models: Iterable[ModelEntry]) -> Table:
-    """Potentials by name; a dash where something is not known before the model is loaded."""
-    table = _compact()
-    for heading in ("model", "kind", "at hand", "sha256", "licence", "elements"):
+    """Potentials by name, and under what licence."""
+    table = _plain_table()
+    for heading in ("model", "kind", "at hand", "licence"):
         table.add_column(heading, overflow="fold")
     for entry in models:
-        table.add_row(
-            entry.name,
-            entry.kind,
-            "yes" if entry.at_hand else "no",
-            (entry.sha256 or "–")[:12],
-            entry.licence,
-            " ".join(entry.elements) if entry.elements else "–",
-        )
+        table.add_row(entry.name, entry.kind, "yes" if entry.at_hand else "no", entry.licence)
     return table
 
 
+def model_lines(models: Iterable[ModelEntry]) -> list[str]:
+    """Elements and sha256 of the potentials of which they are known without loading them."""
+    return [
+        f"{entry.name}: {' '.join(entry.elements)}; sha256 {(entry.sha256 or 'unknown')[:12]}"
+        for entry in models
+        if entry.elements
+    ]
+
+
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None or math.isnan(value) else format(value, form)
-
-
-def _with_error(number: Mapping[str, Any] | None) -> str:
-    """Write a mean with its standard error, two digits of it, in parentheses."""
-    if number is None or number["mean"] is None:
-        return "–"
-    if not number["error"]:
-        return f"{number['mean']:.4g}"
-    digits = max(0, 1 - math.floor(math.log10(number["error"])))
-    error = f"{number['error']:.{digits}f}"
-    if number["error"] < 1:
-        error = error.replace(".", "").lstrip("0")
-    return f"{number['mean']:.{digits}f}({error})"
+    return "–" if value is None else format(value, form)
 
 
 def results_csv(results: Results) -> str:

@@ -14,7 +14,7 @@ from alchemc.analysis import (
     plots,
     shortcoming,
 )
-from alchemc.analysis.caveats import unconverged
+from alchemc.analysis.caveats import above_melting, unconverged
 from alchemc.errors import InputError
 from alchemc.records import Run, point_dataset
 from alchemc.statistics import Summary
@@ -253,6 +253,10 @@ def test_an_order_that_still_falls_at_the_end_of_the_sweep_has_no_upper_bound():
     assert result.status == "above"
     assert result.bracket == (1200.0, None)
     assert "still falling at the highest temperature sampled (1,400 K)" in result.text
+    (caveat,) = above_melting(
+        transition([0.99, 0.95, 0.8, 0.4], [0.1] * 4, [800, 1200, 2000, 4000]), "x"
+    )
+    assert "(above 1,200 K) reaches above 2,500 K" in caveat.text
     tail = transition([0.99, 0.9, 0.4, 0.35], [0.1, 0.9, 0.8, 0.1])  # a small cell's long tail
     assert tail.status == "bracketed"
 

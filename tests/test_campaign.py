@@ -271,6 +271,7 @@ def test_events_survive_a_line_cut_short(tmp_path):
     events.log(path, "started", seed=1)
     path.write_bytes(path.read_bytes() + b'{"time": "2024')
     events.log(path, "resumed")
+    path.write_bytes(path.read_bytes() + b"17\n")
     assert [event["event"] for event in events.read(path)] == ["started", "resumed"]
     assert events.read(tmp_path / "none.jsonl") == []
 
@@ -349,6 +350,16 @@ def test_the_decision_on_precision_survives_a_stop(tmp_path):
     np.testing.assert_array_equal(whole["occupation"], pieces["occupation"])
 
 
+def test_the_precision_of_an_order_that_cannot_be_is_refused_before_anything_runs(tmp_path):
+    text = TOY.replace('A = "Sr"', 'A = ["Sr", "Ba"]').replace(
+        "[potential]", "[sublattices.A]\ncomposition = { Sr = 1.0, Ba = 0.0 }\n[potential]"
+    )
+    text = text.replace("seed = 11", 'seed = 11\nprecision = { "A rock-salt" = 0.1 }')
+    with pytest.raises(InputError, match=r"run.precision: 'A rock-salt' .* one species"):
+        campaign.start_run(campaign.parse_config(text), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_constant_series_are_never_precise_enough():
     monitor = PrecisionMonitor(None, {"energy": 1.0})
     monitor.add({"energy": np.zeros((200, 4))})
@@ -379,10 +390,58 @@ def test_plain_lines_tell_the_end_of_every_temperature():
     with display.progress_lines(lines.append) as show:
         show(progress())
         show(progress(done=100, draws=50))
+        show(progress(done=100, draws=50, phase="done"))
     assert len(lines) == 1
-    assert lines[0].startswith("1500 K (2/3) sampling, 100% of its steps, 50 draws")
+    assert lines[0].startswith("1500 K (2/3) done, 100% of its steps, 50 draws")
     assert "ESS" in lines[0]
     assert "steps/s" in lines[0]
+
+
+def test_a_temperature_that_ends_early_has_its_line_too(tmp_path):
+    lines = []
+    with display.progress_lines(lines.append) as show:
+        campaign.start_run(
+            hot(draws=600, thin=4, precision={"energy": 0.1}), tmp_path / "run", progress=show
+        )
+    (point,) = campaign.open_run(tmp_path / "run").points
+    assert point.sizes["draw"] < 600
+    assert len(lines) == 1
+    assert lines[0].startswith("20000 K (1/1) done, ")
+    assert f" {point.sizes['draw']} draws" in lines[0]
+
+
+def test_steps_that_an_early_end_spared_do_not_count_as_rate(monkeypatch):
+    clock = iter([0.0, 10.0, 20.0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    rate = display._Rate()
+    rate(progress(point=0, done=20))
+    assert rate(progress(point=0, done=30)) == 1.0
+    assert rate(progress(point=1, done=10)) == 1.0
+
+
+def test_numbers_of_a_display_are_never_in_powers_of_ten():
+    assert [display._number(x) for x in (999.7, 1234.5, 0.25, np.nan)] == [
+        "1,000",
+        "1,234",
+        "0.25",
+        "–",
+    ]
+
+
+def test_a_warm_up_of_no_steps_has_no_acceptance(tmp_path):
+    campaign.start_run(toy_campaign(draws=2, warmup=0), tmp_path / "run")
+    logged = events.read(tmp_path / "run/events.jsonl")
+    warm = [event["acceptance"] for event in logged if event["event"] == "warmed up"]
+    assert warm == [None, None]
+
+
+def test_a_display_that_fails_is_not_called_a_full_disk(tmp_path):
+    def closed(_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        campaign.start_run(toy_campaign(), tmp_path / "run", progress=closed)
+    assert campaign.resume_run(tmp_path / "run")
 
 
 def test_the_bar_shows_rate_acceptance_ess_and_time_left():

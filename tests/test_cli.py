@@ -249,6 +249,14 @@ def test_an_existing_run_is_never_overwritten(bad):
     assert Path("other/mine.txt").read_text() == "precious"
 
 
+def test_the_current_directory_cannot_become_a_run(bad):
+    Path("empty").mkdir()
+    os.chdir("empty")
+    Path("../campaign.toml").write_text(TOY)
+    assert "name a directory" in bad("run", "../campaign.toml", "--output", ".")
+    assert not list(Path().iterdir())
+
+
 def test_an_empty_directory_may_be_used():
     Path("run").mkdir()
     assert main(["run", write(TOY), "--output", "run", "--quiet"]) in {0, 3}
@@ -425,6 +433,88 @@ def test_a_converged_run_ends_with_a_report_and_code_0(capsys):
     assert Path("mine.html").exists()
 
 
+def test_a_report_goes_into_an_html_file_and_nowhere_else(bad):
+    directory = stored()
+    before = samples_of(directory)
+    for target in ("run", "run/run.toml", "folder.html"):
+        Path("folder.html").mkdir(exist_ok=True)
+        assert ".html" in bad("report", "run", "--output", target)
+    assert "no directory" in bad("report", "run", "--output", "none/report.html")
+    assert_same_samples(directory, before)
+    assert not list(Path().glob(".*"))
+
+
+def test_one_form_of_output_is_asked_for_at_a_time(bad):
+    stored()
+    assert "--json" in bad("analyze", "run", "--json", "--csv")
+
+
+def test_titles_with_brackets_are_printed_as_they_are(capsys):
+    text = with_line('title = "toy"', 'title = "Pb[Sc]O3 [red]"')
+    assert main(["run", write(text), "-o", "run", "--quiet"]) == 3
+    assert "Pb[Sc]O3 [red]" in capsys.readouterr().out
+    assert main(["status", "run"]) == 0
+    assert "Pb[Sc]O3 [red]" in capsys.readouterr().out
+
+
+def test_analyze_says_what_an_unfinished_run_is_worth(capsys):
+    asked = iter(range(1000))
+    campaign.start_run(campaign.parse_config(TOY), "run", should_stop=lambda: next(asked) > 30)
+    assert main(["analyze", "run"]) == 3
+    output = capsys.readouterr().out
+    assert "The run is not finished" in output
+    assert "ordering temperature" not in output  # one temperature so far
+
+
+def test_analyze_prints_what_the_sweep_says_of_the_ordering_temperature(capsys):
+    directory = stored()
+    main(["analyze", str(directory)])
+    from alchemc.analysis import analyze_run
+
+    text = analyze_run(campaign.open_run(directory))["transition"]["text"]
+    assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_numbers_are_never_folded_at_the_edge_of_the_terminal(width):
+    import io
+
+    from rich.console import Console
+
+    from alchemc.campaign.tables import result_tables
+
+    number = {"mean": -41.30686, "error": 0.0008, "ess": 1704.0, "rhat": 1.001, "converged": True}
+    point = {
+        "temperature": 20000.0,
+        "energy": number,
+        "heat_capacity": {**number, "mean": 0.02141, "error": 0.00085},
+        "acceptance": number,
+        "orders": dict.fromkeys(("rock-salt", "layered", "columnar"), number),
+        "converged": True,
+    }
+    console = Console(file=io.StringIO(), width=width)
+    for table in result_tables({"points": [point]}, console):
+        console.print(table)
+    printed = console.file.getvalue()
+    assert printed.count("-41.30686(80)") == 4
+    assert max(map(len, printed.splitlines())) <= width
+    assert printed.count("20000") == (1 if width > 100 else 2)
+
+
+def test_a_second_ctrl_c_does_not_claim_that_every_draw_is_safe(monkeypatch, capsys):
+    start = campaign.start_run
+
+    def broken_off(config, directory, folder, **_):
+        start(config, directory, folder, should_stop=lambda: True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alchemc.campaign.runs.start_run", broken_off)
+    assert main(["run", write(TOY), "-o", "run"]) == 130
+    error = capsys.readouterr().err
+    assert "all draws so far are safe" not in error
+    assert error.rstrip().endswith("continue with `alchemc resume run`")
+
+
 def test_too_few_draws_give_code_3_and_say_where(capsys):
     assert main(["run", write(TOY), "-o", "run", "--quiet"]) == 3
     assert "not converged: 2000 K, 1000 K" in capsys.readouterr().err
@@ -434,7 +524,10 @@ def test_too_few_draws_give_code_3_and_say_where(capsys):
 def test_precision_that_is_not_reached_gives_code_3(capsys):
     text = LONGER.replace("seed = 11", "seed = 11\nprecision = { energy = 1e-9 }")
     assert main(["run", write(text.replace("[4000, 8000]", "[8000]")), "-o", "run"]) == 3
-    assert "not converged: 8000 K" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "precision asked for (energy 1e-09 eV per cell) was not reached at 8,000 K" in error
+    assert "not converged" not in error
+    assert "Precision not reached." in Path("run/report.html").read_text()
 
 
 def test_the_run_directory_is_named_after_the_campaign_by_default():

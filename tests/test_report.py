@@ -11,8 +11,9 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from alchemc import builders
+from alchemc import Lattice, Sublattice, builders
 from alchemc.analysis import analyze_run
+from alchemc.campaign.numbers import compact
 from alchemc.campaign.report import report_page, write_report
 from alchemc.campaign.report_worth import evaluation_tables
 from alchemc.records import Run, point_dataset
@@ -78,6 +79,11 @@ PROBE = """
     found.shells = lines("plot-shells");
     found.buttons = [...document.querySelectorAll(".modebar-btn")].map((b) => b.dataset.title);
     found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+    const main = document.querySelector("main");
+    main.style.width = "360px"; // as when a phone is turned, before the plots follow
+    found.narrowed = main.scrollWidth - main.clientWidth;
+    main.style.width = "";
+    found.ticks = [...document.querySelectorAll("#plot-order .xtick")].map((t) => t.textContent);
     const result = document.createElement("pre");
     result.id = "probe";
     result.textContent = JSON.stringify(found);
@@ -222,6 +228,41 @@ def test_a_report_is_replaced_in_one_step(run, results, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_names_and_units_keep_their_capitals(run):
+    config = {**CONFIG, "structure": {**CONFIG["structure"], "displacement": 0.05}}
+    page = report_page(Run(run.points, run.lattice, config, ATTRS))
+    lede = re.search(r'<p class="lede">(.*?)</p>', page).group(1)
+    assert "Fixed positions displaced by 0.05 Å (per Cartesian component)" in lede
+    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
+    sites = {"TM": lattice.sublattices["B"]}
+    two = Lattice(lattice.atoms, sites | {"Sr": Sublattice(sites="Sr", species=("Sr", "Ba"))})
+    rng = np.random.default_rng(0)
+    half = {"TM": {"Sc": 0.5, "Ta": 0.5}, "Sr": {"Sr": 0.5, "Ba": 0.5}}
+    arrays = {
+        "occupation": two.random(half, rng, 20).reshape(10, 2, 16),
+        "energy": rng.normal(size=(10, 2)),
+    }
+    text = visible(report_page(Run((point_dataset(arrays, {"temperature": 416.66}),), two)))
+    assert ">TM rock-salt<small>" in text
+    assert "Tm rock-salt" not in text
+    assert ">416.66 K<" in text
+
+
+def test_the_card_says_that_only_measured_orders_are_not_seen():
+    run, _, _ = exact_run((30000.0, 60000.0), n_draws=400)
+    text = visible(report_page(run))
+    card = re.search(r"Apparent ordering temperature</p>(.*?)</div>", text).group(1)
+    assert "no order seen" in card
+    assert "of those measured" in card
+    assert "rock-salt;" not in card
+
+
+def test_errors_are_written_alike_in_the_report_and_on_the_terminal():
+    assert compact({"mean": -0.5, "error": 0.0996}) == "-0.50(10)"
+    assert compact({"mean": 120.0, "error": 12.4}) == "120(12)"
+    assert compact({"mean": 0.75, "error": None}) == "0.7500(?)"
+
+
 def test_a_single_temperature_in_memory_is_enough():
     run, _, _ = exact_run((1500.0,), n_draws=5)
     text = visible(report_page(run))
@@ -289,6 +330,11 @@ def test_the_report_works_in_a_browser(page, tmp_path, options):
     assert found["trace_changed"]
     assert found["shells"] >= len(TEMPERATURES)
     assert found["overflow"] <= 0
+    assert found["narrowed"] <= 0
+    ticks = [tick for tick in found["ticks"] if tick]
+    assert ticks
+    assert all(re.fullmatch(r"\d+,000", tick) for tick in ticks), ticks
+    assert bool(found["buttons"]) is ("1280" in options[0])
     assert not re.search("share|cloud|edit", str(found["buttons"]), re.IGNORECASE)
 
 

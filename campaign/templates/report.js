@@ -6,9 +6,10 @@
   const byId = (id) => document.getElementById(id);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colour = (k) => css(`--c${k % 6}`);
-  const kelvin = (t) => `${Math.round(t).toLocaleString("en-US")} K`;
+  const kelvin = (t) => `${t.toLocaleString("en-US", { maximumSignificantDigits: 6 })} K`;
+  const twoDigits = (x) => String(Number(x.toPrecision(2)));
   const config = {
-    displaylogo: false, displayModeBar: "hover",
+    displaylogo: false, displayModeBar: innerWidth > 640 ? "hover" : false, // on a phone it would cover the legend
     modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]], // no others: one would send the chart away
     showSendToCloud: false, plotlyServerURL: "",
   };
@@ -16,7 +17,7 @@
   function layout(x, y, extra = {}) {
     const axis = (title) => ({
       title: { text: title, standoff: 10, font: { size: 13 } }, gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--line"),
-      automargin: true, ticks: "outside", tickcolor: css("--line"), separatethousands: true,
+      automargin: true, ticks: "outside", tickcolor: css("--line"), separatethousands: true, exponentformat: "none",
     });
     const { xaxis = {}, yaxis = {}, ...rest } = extra;
     return {
@@ -43,7 +44,7 @@
       x: xs, y: numbers.map((n) => n.mean), name, mode: "lines+markers", type: "scatter",
       error_y: { type: "data", array: numbers.map((n) => n.error ?? 0), thickness: 1.5, width: 4 },
       line: { color: colour(k), width: 2 }, marker: { size: 8, color: colour(k), symbol: ["circle", "diamond", "square", "triangle-up", "star", "pentagon"][k % 6] },
-      customdata: numbers.map((n) => [n.error === null ? "unknown" : n.error.toPrecision(2), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
+      customdata: numbers.map((n) => [n.error === null ? "unknown" : twoDigits(n.error), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
       hovertemplate: `${name}<br>%{x:,.6~g}: %{y:.5~g} ± %{customdata[0]} ${unit}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`,
     };
     const bad = numbers.map((n, i) => i).filter((i) => !numbers[i].converged && numbers[i].mean !== null);

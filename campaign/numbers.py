@@ -1,0 +1,55 @@
+"""Numbers with their errors as text, for the terminal and the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["compact", "measured"]
+
+DECIMALS_WITHOUT_ERROR = 4
+
+
+def measured(number: Mapping[str, Any] | None) -> str:
+    """Mean and error, the error to two digits.
+
+    Examples
+    --------
+    >>> measured({"mean": -38.123456, "error": 0.00123})
+    '-38.1235 ± 0.0012'
+    >>> measured({"mean": 0.5, "error": None})
+    '0.5000 ± ?'
+    >>> measured(None)
+    '–'
+    """
+    if number is None or number["mean"] is None:
+        return "–"
+    mean, error = _to_two_digits(number)
+    return f"{mean} ± {error}"
+
+
+def compact(number: Mapping[str, Any] | None) -> str:
+    """Mean with its error in parentheses: two digits, in units of the last ones if below 1.
+
+    Examples
+    --------
+    >>> compact({"mean": -38.123456, "error": 0.00123}), compact({"mean": 3.4444, "error": 1.24})
+    ('-38.1235(12)', '3.4(1.2)')
+    >>> compact({"mean": 0.75, "error": 0.0996}), compact({"mean": 0.0, "error": None})
+    ('0.75(10)', '0.0000(?)')
+    """
+    if number is None or number["mean"] is None:
+        return "–"
+    mean, error = _to_two_digits(number)
+    return f"{mean}({error.replace('.', '').lstrip('0') if error.startswith('0.') else error})"
+
+
+def _to_two_digits(number: Mapping[str, Any]) -> tuple[str, str]:
+    """Mean and error with as many decimals as two digits of the error have."""
+    mean, error = number["mean"], number["error"]
+    if not error:
+        return f"{mean:.{DECIMALS_WITHOUT_ERROR}f}", "?"
+    exponent = math.floor(math.log10(float(f"{error:.1e}")))  # of the rounded error: 0.0996 is 0.10
+    decimals = max(0, 1 - exponent)
+    return f"{mean:.{decimals}f}", f"{error:.{decimals}f}"
