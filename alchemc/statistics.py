@@ -89,7 +89,7 @@ def autocorrelation_time(x: np.ndarray) -> float:
         return float("nan")
     if _constant(x):
         return float("inf")
-    covariance = _autocovariance(x - x.mean())
+    covariance = _autocovariance(_standardized(x))
     rho = covariance / covariance[0]
     pairs = rho[: 2 * (n_draws // 2)].reshape(-1, 2).sum(axis=1)
     negative = np.flatnonzero(pairs <= 0)
@@ -126,7 +126,7 @@ def effective_sample_size(x: np.ndarray) -> float:
     import arviz  # noqa: PLC0415  (slow to import)
 
     own = x.size / autocorrelation_time(x)
-    theirs = float(arviz.ess(np.ascontiguousarray(x.T), method="mean"))
+    theirs = float(arviz.ess(_standardized(x).T.copy(), method="mean"))
     return float(min(x.size, own, theirs if np.isfinite(theirs) else own))
 
 
@@ -134,7 +134,7 @@ def rhat(x: np.ndarray) -> float:
     """Rank-normalised split R-hat: 1 where all chains sample the same distribution.
 
     ArviZ's, the larger of the bulk and the folded one (Vehtari et al. 2021,
-    doi:10.1214/20-BA1221). A single chain is split in two.
+    doi:10.1214/20-BA1221). The halves of a single chain count as two chains.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ def rhat(x: np.ndarray) -> float:
 
     Returns
     -------
-    NaN for fewer than four draws per (half) chain or a series that never changes.
+    NaN for fewer than four draws per chain, or per half of a single one, and for a series that
+    never changes; infinite where nothing changes but from one half of a chain to another.
 
     Examples
     --------
@@ -157,17 +158,22 @@ def rhat(x: np.ndarray) -> float:
         x = np.concatenate([x[:half], x[len(x) - half :]], axis=1)
     if len(x) < _MIN_DRAWS or _constant(x):
         return float("nan")
+    half = len(x) // 2
+    if all(_constant(part) for chain in x.T for part in (chain[:half], chain[-half:])):
+        return float("inf")
     import arviz  # noqa: PLC0415  (slow to import)
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(arviz.rhat(np.ascontiguousarray(x.T), method="rank"))
+        return float(arviz.rhat(_standardized(x).T.copy(), method="rank"))
 
 
 def standard_error(x: np.ndarray) -> float:
     """Return the standard error of the mean of all draws, from the series' own autocorrelation.
 
-    √(variance/ESS). NaN for fewer than four draws or a series that never changes: its error is
-    unknown, not zero.
+    s/√(ESS − 1), with s the standard deviation of all draws about their mean: the spread of few
+    effective samples about their own mean is too small by √(1 − 1/ESS). NaN for fewer than four
+    draws, fewer than two effective samples, or a series that never changes: its error is unknown,
+    not zero.
 
     Parameters
     ----------
@@ -176,7 +182,7 @@ def standard_error(x: np.ndarray) -> float:
     """
     x = _series(x)
     ess = effective_sample_size(x)
-    return float(np.sqrt(x.var(ddof=1) / ess)) if ess > 0 else float("nan")
+    return float(x.std() / np.sqrt(ess - 1.0)) if ess >= 2.0 else float("nan")
 
 
 def equilibration(x: np.ndarray) -> int:
@@ -199,7 +205,7 @@ def equilibration(x: np.ndarray) -> int:
     True
     """
     x = _series(x)
-    if len(x) < _MIN_DRAWS:
+    if len(x) < _MIN_DRAWS or _constant(x):
         return 0
     timeseries = _pymbar_timeseries()
     skip = max(1, len(x) // 100)
@@ -246,16 +252,25 @@ def _pymbar_timeseries() -> ModuleType:
 
 
 def _series(x: np.ndarray) -> np.ndarray:
-    series = np.asarray(x, dtype=np.float64)
+    try:
+        series = np.asarray(x).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):
+        raise InputError("series holds no real numbers: give one real scalar per draw") from None
     series = series[:, None] if series.ndim == 1 else series
-    if series.ndim != 2:
+    if series.ndim != 2 or series.shape[1] == 0:
         raise InputError(
-            f"series of shape {np.shape(x)}: expected [n_draws, n_chains], one scalar per draw"
+            f"series of shape {series.shape}: expected [n_draws, n_chains], one scalar per draw"
         )
     if not np.isfinite(series).all():
         value = series[~np.isfinite(series)][0]
         raise InputError(f"series holds {value}: give finite values (drop missing draws first)")
     return series
+
+
+def _standardized(x: np.ndarray) -> np.ndarray:
+    """Deviations from the mean in units of the largest: no offset is left to round them away."""
+    centred = x - x.mean()
+    return np.asarray(centred / np.abs(centred).max())
 
 
 def _constant(x: np.ndarray) -> bool:

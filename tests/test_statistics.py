@@ -47,6 +47,45 @@ def test_effective_samples_never_exceed_the_draws():
         assert statistics.autocorrelation_time(x) >= 1
 
 
+def test_the_spread_is_that_of_the_effective_samples(monkeypatch):
+    """Eight values, each drawn a hundred times in a row, are known as well as eight values."""
+    values = np.random.default_rng(3).normal(size=8)
+    monkeypatch.setattr(statistics, "effective_sample_size", lambda x: 8.0)
+    error = statistics.standard_error(np.repeat(values, 100))
+    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(8))
+
+
+def test_fewer_than_two_effective_samples_give_no_error():
+    jump = np.repeat([0.0, 1.0], 500)
+    assert 1 <= statistics.effective_sample_size(jump) < 2
+    assert np.isnan(statistics.standard_error(jump))
+
+
+@pytest.mark.parametrize("offset", [-1e4, -1e6, 1e8])
+def test_a_large_offset_changes_nothing(offset):
+    """A supercell of a million atoms has 10⁷ eV."""
+    x = 1e-3 * autoregressive(1_000, 4, 0.5, seed=3)
+    here, there = statistics.summary(x), statistics.summary(x + offset)
+    assert there.ess == pytest.approx(here.ess, rel=1e-3)
+    assert there.rhat == pytest.approx(here.rhat, rel=1e-3)
+    assert there.error == pytest.approx(here.error, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.tile([0.0, 1.0], (100, 1)),
+        np.repeat([0.0, 1.0], 50),
+        np.stack([np.repeat([0.0, 1.0], 50), np.repeat([1.0, 0.0], 50)], axis=1),
+    ],
+    ids=["two constant chains", "one jump", "two jumps"],
+)
+def test_rhat_of_chains_that_stand_still_in_different_places_is_infinite(x):
+    result = statistics.summary(x)
+    assert result.rhat == np.inf
+    assert not result.converged
+
+
 def test_chains_that_sit_apart_count_as_few_samples_and_do_not_converge():
     x = autoregressive(2_000, 4, 0.2, seed=3) + 3.0 * np.arange(4)
     result = statistics.summary(x)
@@ -104,5 +143,13 @@ def test_equilibration_finds_the_end_of_a_transient():
 def test_values_that_are_not_finite_and_wrong_shapes_are_refused():
     with pytest.raises(InputError, match="nan"):
         statistics.summary(np.array([1.0, np.nan, 2.0, 3.0]))
-    with pytest.raises(InputError, match=r"\[n_draws, n_chains\]"):
-        statistics.autocorrelation_time(np.zeros((4, 4, 4)))
+    for shape in ((4, 4, 4), (), (100, 0)):
+        for use in (statistics.summary, statistics.autocorrelation_time, statistics.equilibration):
+            with pytest.raises(InputError, match=r"\[n_draws, n_chains\]"):
+                use(np.zeros(shape))
+
+
+@pytest.mark.parametrize("x", [["a"], np.ones(9) * 1j, [[1.0], [1.0, 2.0]]])
+def test_what_is_no_real_number_is_refused(x):
+    with pytest.raises(InputError, match="no real numbers"):
+        statistics.summary(x)
