@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import InputError, StoredRunError
 from .lattice import Lattice
+from .sublattice import is_number, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,7 +78,8 @@ def point_dataset(
     Raises
     ------
     InputError
-        If a variable or coordinate is not known, or shapes do not fit one another.
+        If a variable or coordinate is not known, shapes do not fit one another, or values do not
+        fit the type they are stored in.
 
     Examples
     --------
@@ -88,15 +90,21 @@ def point_dataset(
     import xarray as xr  # noqa: PLC0415  (slow to import)
 
     coordinates = coordinates or {}
-    for name in (*arrays, *coordinates):
-        if name not in VARIABLES and name not in COORDINATES:
-            known = ", ".join((*VARIABLES, *COORDINATES))
-            raise InputError(f"variable {name!r} of a run is not known: expected one of {known}")
+    for given, known, what in (
+        (arrays, VARIABLES, "variable"),
+        (coordinates, COORDINATES, "scalar"),
+    ):
+        for name in given:
+            if name not in known:
+                raise InputError(
+                    f"{what} {name!r} of a run is not known: expected one of {', '.join(known)}"
+                )
+    scalars = {name: ((), _scalar(name, x), COORDINATES[name]) for name, x in coordinates.items()}
     sizes: dict[str, int] = {}
     variables = {}
     for name, array in arrays.items():
         dims, dtype, attrs = VARIABLES[name]
-        values = np.asarray(array)
+        values = _as_stored(name, array, dtype)
         shape = dict(zip(dims, values.shape, strict=False))
         if values.ndim != len(dims) or any(sizes.get(d, n) != n for d, n in shape.items()):
             raise InputError(
@@ -104,10 +112,32 @@ def point_dataset(
                 f"with {sizes or 'any sizes'}"
             )
         sizes |= shape
-        variables[name] = (dims, values.astype(dtype, copy=False), attrs)
+        variables[name] = (dims, values, attrs)
     indices = {dim: np.arange(size) for dim, size in sizes.items()}
-    scalars = {name: ((), float(value), COORDINATES[name]) for name, value in coordinates.items()}
     return xr.Dataset(variables, coords={**indices, **scalars})
+
+
+def _scalar(name: str, value: object) -> float:
+    if not is_number(value):
+        raise InputError(f"{name} is {shown(value)}: give a finite number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _as_stored(name: str, array: object, dtype: str) -> np.ndarray:
+    """Values in the type they are stored in, if that holds every one of them."""
+    try:
+        values = np.asarray(array)
+    except ValueError:
+        raise InputError(f"{name} is ragged: give an array") from None
+    target = np.dtype(dtype)
+    if values.dtype.kind not in ("iu" if target.kind in "iu" else "iuf"):
+        raise InputError(f"{name} holds {values.dtype} values: they are stored as {dtype}")
+    if target.kind in "iu" and values.size:
+        info = np.iinfo(target)
+        for value in (values.min(), values.max()):
+            if not info.min <= value <= info.max:
+                raise InputError(f"{name} holds {value}: expected {info.min} to {info.max}")
+    return values.astype(target, copy=False)
 
 
 def point_arrays(point: xr.Dataset) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -167,10 +197,14 @@ class Run:
     build_hamiltonian: Callable[[], Hamiltonian] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.points, Mapping):  # a Dataset is one, too
+            raise InputError(f"points is one {type(self.points).__name__}: give a tuple of them")
         object.__setattr__(self, "points", tuple(self.points))
         if not self.points:
             raise InputError("a run of no points holds no samples: give at least one Dataset")
         for index, point in enumerate(self.points):
+            if not hasattr(point, "sizes"):
+                raise InputError(f"point {index} is a {type(point).__name__}: give Datasets")
             n_sites = point.sizes.get("site", self.lattice.n_sites)
             if n_sites != self.lattice.n_sites:
                 raise InputError(

@@ -53,9 +53,20 @@ def test_arrays_survive_a_round_trip_bit_for_bit():
         ({"energy": np.zeros((2, 2))}, {"temprature": 3.0}, "temprature"),
         ({"energy": np.zeros(2)}, {}, r"\(2,\)"),
         ({"energy": np.zeros((2, 2)), "acceptance": np.zeros((3, 2))}, {}, "acceptance"),
+        ({"temperature": np.zeros((2, 2))}, {}, "variable 'temperature'"),
+        ({"energy": np.zeros((2, 2))}, {"energy": 1.0}, "scalar 'energy'"),
+        ({"energy": np.zeros((2, 2))}, {"temperature": np.nan}, "temperature is nan"),
+        ({"energy": np.zeros((2, 2))}, {"temperature": "hot"}, "temperature is 'hot'"),
+        ({"energy": [[1.0], [1.0, 2.0]]}, {}, "energy is ragged"),
+        ({"energy": [["low"]]}, {}, "energy holds"),
+        ({"energy": np.ones((2, 2)) * 1j}, {}, "energy holds complex128"),
+        ({"occupation": np.full((1, 1, 8), 256)}, {}, "occupation holds 256: expected 0 to 255"),
+        ({"occupation": np.full((1, 1, 8), -1)}, {}, "occupation holds -1"),
+        ({"occupation": np.full((1, 1, 8), 0.7)}, {}, "occupation holds float64"),
+        ({"energy_calls": np.full((1, 1), 0.5)}, {}, "energy_calls holds float64"),
     ],
 )
-def test_unknown_names_and_shapes_that_do_not_fit_are_refused(arrays, coordinates, message):
+def test_names_shapes_and_values_that_do_not_fit_are_refused(arrays, coordinates, message):
     with pytest.raises(InputError, match=message):
         point_dataset(arrays, coordinates)
 
@@ -92,5 +103,9 @@ def test_a_run_builds_the_hamiltonian_it_was_sampled_with(lattice):
 def test_a_run_without_points_or_with_another_lattice_is_refused(lattice):
     with pytest.raises(InputError, match="no points"):
         Run((), lattice)
+    with pytest.raises(InputError, match="points is one Dataset: give a tuple"):
+        Run(point_dataset(block()), lattice)
+    with pytest.raises(InputError, match="point 1 is a dict"):
+        Run((point_dataset(block()), block()), lattice)
     with pytest.raises(InputError, match="6 sites"):
         Run((point_dataset(block(n_sites=6)),), lattice)
