@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 from ase import units
 
 from ..errors import InputError
 from ..lattice import Lattice
+from ..sublattice import is_number
 
 __all__ = ["Canonical"]
 
@@ -51,9 +50,10 @@ class Canonical:
     temperature: float
 
     def __post_init__(self) -> None:
+        if not isinstance(self.lattice, Lattice):
+            raise InputError(f"lattice is a {type(self.lattice).__name__}; give a Lattice")
         value = self.temperature
-        is_number = isinstance(value, (Real, np.number)) and not isinstance(value, (bool, np.bool_))
-        if not is_number or not math.isfinite(value) or value <= 0:
+        if not is_number(value) or units.kB * value < np.finfo(np.float64).tiny:
             raise InputError(
                 f"temperature {value!r} cannot be used: give a finite number of kelvin above 0"
             )

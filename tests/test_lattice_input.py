@@ -278,7 +278,7 @@ BAD_STRUCTURES = {
         r"atoms 1 \(Pb\) and 2 \(Sc\) are both nearest",
     ),
     "tolerance of atoms": (lambda x: x.from_atoms(fill(x), tolerance=-1), "tolerance is -1"),
-    "tolerance type": (lambda x: x.from_atoms(fill(x), tolerance="1"), "tolerance is '1'"),
+    "tolerance type of atoms": (lambda x: x.from_atoms(fill(x), tolerance="1"), "tolerance is '1'"),
     "endless tolerance": (lambda x: x.from_atoms(fill(x), tolerance=np.inf), "tolerance is inf"),
 }
 
