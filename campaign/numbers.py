@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["compact", "measured"]
+__all__ = ["compact", "measured", "worst"]
 
 DECIMALS_WITHOUT_ERROR = 4
 
@@ -43,6 +43,23 @@ def compact(number: Mapping[str, Any] | None) -> str:
         return "–"
     mean, error = _to_two_digits(number)
     return f"{mean}({error.replace('.', '').lstrip('0') if error.startswith('0.') else error})"
+
+
+def worst(point: Mapping[str, Any]) -> tuple[str, str]:
+    """Least ESS and largest R-hat of what a temperature's verdict rests on: energy and orders.
+
+    Examples
+    --------
+    >>> energy, order = {"ess": 1704.6, "rhat": 1.0}, {"ess": 99.8, "rhat": None}
+    >>> worst({"energy": energy, "orders": {"rock-salt": order}})
+    ('99', '–')
+    """
+    decisive = [point["energy"], *point["orders"].values()]
+    sizes, rhats = ([number[name] for number in decisive] for name in ("ess", "rhat"))
+    return (
+        "–" if None in sizes else f"{math.floor(min(sizes)):,}",
+        "–" if None in rhats else f"{max(rhats):.3f}",
+    )
 
 
 def _to_two_digits(number: Mapping[str, Any]) -> tuple[str, str]:

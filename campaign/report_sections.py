@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from ..analysis.transition import kelvin
-from .numbers import compact, measured
+from .numbers import compact, measured, worst
 
 __all__ = [
     "banner",
@@ -190,14 +190,12 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 def _row(point: Mapping[str, Any], orders: Sequence[str]) -> str:
     decisive = {"energy": point["energy"], **point["orders"]}
-    rhats = [number["rhat"] for number in decisive.values()]
-    sizes = [number["ess"] for number in decisive.values()]
+    ess, rhat = worst(point)
     cells = [_cell(point["energy"]), _cell(point["heat_capacity"])]
     cells += [_cell(point["orders"][name]) for name in orders]
     accepted = point["acceptance"]
     cells.append(f"<td>{'–' if accepted is None else format(accepted['mean'], '.3f')}</td>")
-    cells.append(_limit("–" if None in rhats else f"{max(rhats):.3f}", point["converged"]))
-    cells.append(_limit("–" if None in sizes else f"{min(sizes):,.0f}", point["converged"]))
+    cells += [_limit(rhat, point["converged"]), _limit(ess, point["converged"])]
     name = f'<th scope="row">{kelvin(point["temperature"])}</th>'
     return f"<tr>{name}{_verdict(point, decisive)}{''.join(cells)}</tr>"
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from .numbers import compact
+from .numbers import compact, worst
 
 if TYPE_CHECKING:
     from ..potentials.loading import ModelEntry
@@ -43,7 +43,8 @@ def result_tables(results: Results, console: Console) -> list[Table]:
     """Energy, heat capacity, orders and verdict at every temperature, unconverged in red.
 
     Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017. One table if the terminal is
-    wide enough for it, else the orders stand in a second one.
+    wide enough for it, else the orders stand in a second one. ESS and R-hat are the worst of energy
+    and orders.
     """
     first = ["E\n(eV/site)", "C\n(k_B/site)", "acc."]
     last = ["ESS", "R-hat", "ok"]
@@ -60,13 +61,13 @@ def _result_table(results: Results, headings: Sequence[str]) -> Table:
     for heading in ("T\n(K)", *headings):
         table.add_column(heading, justify="right", overflow="fold")
     for point in results["points"]:
-        energy = point["energy"]
+        ess, rhat = worst(point)
         cells = {
-            "E\n(eV/site)": compact(energy),
+            "E\n(eV/site)": compact(point["energy"]),
             "C\n(k_B/site)": compact(point["heat_capacity"]),
-            "acc.": _number((point["acceptance"] or {"mean": None})["mean"], ".2f"),
-            "ESS": _number(energy["ess"], ".0f"),
-            "R-hat": _number(energy["rhat"], ".3f"),
+            "acc.": f"{point['acceptance']['mean']:.2f}" if point["acceptance"] else "–",
+            "ESS": ess,
+            "R-hat": rhat,
             "ok": "yes" if point["converged"] else "no",
         } | {name: compact(number) for name, number in point["orders"].items()}
         table.add_row(
@@ -94,10 +95,6 @@ def model_lines(models: Iterable[ModelEntry]) -> list[str]:
         for entry in models
         if entry.elements
     ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
 
 
 def results_csv(results: Results) -> str:

@@ -489,7 +489,11 @@ def test_numbers_are_never_folded_at_the_edge_of_the_terminal(width):
         "energy": number,
         "heat_capacity": {**number, "mean": 0.02141, "error": 0.00085},
         "acceptance": number,
-        "orders": dict.fromkeys(("rock-salt", "layered", "columnar"), number),
+        "orders": {
+            "rock-salt": number,
+            "layered": {**number, "ess": 12.7, "rhat": 1.4},
+            "columnar": number,
+        },
         "converged": True,
     }
     console = Console(file=io.StringIO(), width=width)
@@ -499,6 +503,7 @@ def test_numbers_are_never_folded_at_the_edge_of_the_terminal(width):
     assert printed.count("-41.30686(80)") == 4
     assert max(map(len, printed.splitlines())) <= width
     assert printed.count("20000") == (1 if width > 100 else 2)
+    assert "   12  1.400" in printed  # of layered, the worst: that is what the verdict rests on
 
 
 def test_a_second_ctrl_c_does_not_claim_that_every_draw_is_safe(monkeypatch, capsys):
