@@ -84,8 +84,14 @@ def _from_prototype(config: Config) -> Lattice:
         if value is not None:
             values[key] = tuple(value) if isinstance(value, list) else value
     charges: dict[str, float] = {}
-    for section in config.sublattices.values():
-        charges |= section.charges or {}
+    for name, section in config.sublattices.items():
+        for species, charge in (section.charges or {}).items():
+            if charges.setdefault(species, charge) != charge:
+                raise InputError(
+                    f"sublattices.{name}.charges.{species} = {charge:g} is {charges[species]:g} "
+                    "elsewhere: a prototype has one charge per species; give the structure as a "
+                    "file, whose sublattices have charges of their own"
+                )
     return builders.PROTOTYPES[structure.prototype](
         **values,
         size=tuple(structure.supercell),

@@ -110,6 +110,16 @@ def test_several_sublattices_and_a_sublattice_order(tmp_path):
     assert (counts == 4).all()
 
 
+def test_one_species_with_two_charges_in_a_prototype_is_refused(tmp_path):
+    text = TOY.replace('A = "Sr"', 'A = ["Sr", "Sc"]').replace(
+        "[sublattices.B]",
+        "[sublattices.A]\ncomposition = { Sr = 0.5, Sc = 0.5 }\ncharges = { Sr = 2, Sc = 2 }\n"
+        "[sublattices.B]\ncharges = { Sc = 3, Ta = 5 }",
+    )
+    with pytest.raises(InputError, match=r"sublattices.B.charges.Sc = 3 .* 2 elsewhere"):
+        campaign.start_run(campaign.parse_config(text), tmp_path / "run")
+
+
 def test_a_cif_with_partial_occupancies_needs_no_sublattices(tmp_path):
     cif = """data_x
 _cell_length_a 4.0
