@@ -87,10 +87,8 @@ def rocksalt(
         Lattice constant of the conventional cell in Å.
     size
         Number of conventional cells along each axis.
-    charges
-        Charge of each species on the sublattices in e; a vacancy "X" needs one too.
-    spectator_charges
-        Charge of each spectator element in e.
+    charges, spectator_charges
+        As for ``perovskite``.
 
     Examples
     --------
@@ -129,10 +127,8 @@ def spinel(
         origin at -43m values are larger by 1/8; above 0.32 they are refused as such.
     size
         Number of conventional cells along each axis.
-    charges
-        Charge of each species on the sublattices in e; a vacancy "X" needs one too.
-    spectator_charges
-        Charge of each spectator element in e.
+    charges, spectator_charges
+        As for ``perovskite``.
 
     Raises
     ------
@@ -184,10 +180,8 @@ def fluorite(
         Lattice constant of the conventional cell in Å.
     size
         Number of conventional cells along each axis.
-    charges
-        Charge of each species on the sublattices in e; a vacancy "X" needs one too.
-    spectator_charges
-        Charge of each spectator element in e.
+    charges, spectator_charges
+        As for ``perovskite``.
 
     Examples
     --------
