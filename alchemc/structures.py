@@ -33,6 +33,7 @@ from .symmetry import first_seen
 __all__ = ["Structure", "read_structure"]
 
 _SHORTEST_DISTANCE = 0.5  # Å
+_SHORTEST_VECTOR = 0.1  # Å
 _MAX_STRAIN = 0.2
 _OCCUPANCY_TOLERANCE = 1e-3
 _SAME_POSITION = 0.1  # Å
@@ -78,7 +79,7 @@ def parse_cell(values: Any, what: str = "cell") -> np.ndarray:
     """Cell vectors as rows, float64 [3, 3] in Å, after checking that they span a volume."""
     cell = as_matrix(values, (3, 3), what) + 0.0  # −0.0 becomes 0.0
     lengths = np.linalg.norm(cell, axis=1)
-    if abs(np.linalg.det(cell)) < 1e-6 * max(lengths.prod(), 1e-6):
+    if lengths.min() < _SHORTEST_VECTOR or abs(np.linalg.det(cell)) < 1e-6 * lengths.prod():
         raise InputError(
             f"{what} {cell.tolist()} has no volume; give three independent vectors in Å"
         )

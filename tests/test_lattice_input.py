@@ -203,6 +203,7 @@ BAD_USE = {
         "row 0 of positions",
     ),
     "cell": (lambda x: x.to_atoms([0] * 8, cell="cubic"), "cell is no array"),
+    "thin cell": (lambda x: x.to_atoms([0] * 8, cell=np.diag([8, 8, 1e-9])), "has no volume"),
     "flat cell": (lambda x: x.to_atoms([0] * 8, cell=np.diag([8, 8, 0])), "has no volume"),
     "site text": (lambda x: x.species_of("Sc"), "site 'Sc' does not exist"),
     "site float": (lambda x: x.species_of(0.5), "site 0.5 does not exist"),
