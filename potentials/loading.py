@@ -238,7 +238,7 @@ def _bundled_entry() -> ModelEntry:
         document = json.loads((_bundled_directory() / "model.json").read_text())
         numbers = document["config"]["atomic_numbers"]
         licence = document["card"].get("licence", "not stated")
-    except (ModelError, OSError, ValueError, KeyError):
+    except (ModelError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return ModelEntry("bundled", "bundled", False, None, "not stated", None)
     symbols = tuple(chemical_symbols[z] for z in numbers)
     return ModelEntry("bundled", "bundled", True, symbols, licence, document["sha256"])

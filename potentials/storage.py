@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ._mace import default_dtype, import_mace
 from ._model_config import build_model, constants_of, model_config
 
@@ -54,7 +54,10 @@ def save_mace(
     Raises
     ------
     ModelError
-        If the model has options that the stored form does not cover.
+        If the model has options that the stored form does not cover, or the directory cannot be
+        written.
+    InputError
+        If JSON cannot hold the card.
 
     Examples
     --------
@@ -66,15 +69,32 @@ def save_mace(
     True
     """
     directory = Path(directory)
+    facts = _card(card)
     description = _describe(model)
     data = _serialize(model, description)
     _check_round_trip(model, description)
     digest = hashlib.sha256(data).hexdigest()
-    directory.mkdir(parents=True, exist_ok=True)
-    document = {**description, "sha256": digest, "card": dict(card or {})}
-    _replace(directory / TENSOR_FILE, data)
-    _replace(directory / CONFIG_FILE, (json.dumps(document, indent=1) + "\n").encode())
+    document = {**description, "sha256": digest, "card": facts}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _replace(directory / TENSOR_FILE, data)
+        _replace(directory / CONFIG_FILE, (json.dumps(document, indent=1) + "\n").encode())
+    except OSError as error:
+        raise ModelError(
+            f"cannot write the model to {directory} ({error.strerror}); give another directory"
+        ) from error
     return digest
+
+
+def _card(card: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Copy of the card, before anything is written, if JSON can hold it."""
+    facts = {} if card is None else card
+    if not isinstance(facts, Mapping):
+        raise InputError(f"card is a {type(card).__name__}; give a mapping of facts")
+    try:
+        return dict(json.loads(json.dumps(dict(facts))))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"JSON cannot hold the card ({error}); give plain values") from None
 
 
 def load_stored(directory: str | Path) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -207,7 +227,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    needed = {"format", "format_version", "dtype", "config", "constants", "sha256"}
+    needed = {"format", "format_version", "dtype", "config", "constants", "sha256", "card"}
     try:
         document = json.loads(_read_bytes(path))
     except ValueError as error:
@@ -221,6 +241,8 @@ def _read_document(path: Path) -> dict[str, Any]:
         )
     if missing := sorted(needed - document.keys()):
         raise ModelError(f"{path} lacks {missing[0]!r}; restore it from its source")
+    if not isinstance(document["card"], dict):
+        raise ModelError(f"{path} has a card that holds no facts; restore it from its source")
     if document["dtype"] not in _DTYPES.values():
         raise ModelError(f"{path} has dtype {document['dtype']!r}; float32 or float64 was expected")
     return document

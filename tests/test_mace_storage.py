@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from alchemc.errors import ModelError
+from alchemc.errors import InputError, ModelError
 from alchemc.potentials import save_mace
 from alchemc.potentials.storage import content_sha256, load_stored
 from mace_families import FAMILIES, random_model, stock_calculator
@@ -107,6 +107,17 @@ def drop_key(directory):
     (directory / "model.json").write_text(json.dumps(document))
 
 
+def drop_card(directory):
+    document = json.loads((directory / "model.json").read_text())
+    del document["card"]
+    (directory / "model.json").write_text(json.dumps(document))
+
+
+def change_card(directory):
+    document = json.loads((directory / "model.json").read_text())
+    (directory / "model.json").write_text(json.dumps({**document, "card": "a note"}))
+
+
 def future_version(directory):
     document = json.loads((directory / "model.json").read_text())
     (directory / "model.json").write_text(json.dumps({**document, "format_version": 99}))
@@ -119,6 +130,8 @@ def future_version(directory):
         (truncate_tensors, "damaged"),
         (change_config, "do not belong together"),
         (drop_key, "lacks 'constants'"),
+        (drop_card, "lacks 'card'"),
+        (change_card, "card that holds no facts"),
         (future_version, "format version 99"),
         (lambda directory: (directory / "model.json").unlink(), "cannot read"),
         (lambda directory: (directory / "model.safetensors").unlink(), "cannot read"),
@@ -131,6 +144,20 @@ def test_a_damaged_model_is_refused_in_one_line(damage, message, intact, tmp_pat
     damage(directory)
     with pytest.raises(ModelError, match=message) as caught:
         load_stored(directory)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("card", ["a note", {"trained": {1, 2}}])
+def test_a_card_that_json_cannot_hold_leaves_nothing_behind(card, tmp_path):
+    with pytest.raises(InputError, match="card"):
+        save_mace(random_model("plain"), tmp_path / "m", card)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("taken")
+    with pytest.raises(ModelError, match=r"cannot write the model to .*file") as caught:
+        save_mace(random_model("plain"), tmp_path / "file")
     assert "\n" not in str(caught.value)
 
 
