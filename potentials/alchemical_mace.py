@@ -18,6 +18,8 @@ import torch
 
 from ..errors import InputError, ModelError
 from ..lattice import Lattice
+from ..structures import parse_cell
+from ..sublattice import is_whole
 from ._mace import fixed_execution
 from .bound_graph import BoundGraph
 from .coverage import head_index
@@ -81,7 +83,7 @@ class AlchemicalMACE:
     ModelError
         If the model cannot be loaded, is not covered, or does not know a species.
     InputError
-        If positions, cell, dtype or device make no sense.
+        If the lattice is none, or positions, cell, dtype, device or memory make no sense.
 
     Notes
     -----
@@ -116,8 +118,10 @@ class AlchemicalMACE:
         cell: np.ndarray | None = None,
         memory: int = _MEMORY,
     ) -> None:
-        if memory < 0:
-            raise InputError(f"memory is {memory} bytes; give 0 or more")
+        if not isinstance(lattice, Lattice):
+            raise InputError(f"lattice is a {type(lattice).__name__}; give a Lattice")
+        if not is_whole(memory, least=0):
+            raise InputError(f"memory is {memory!r} bytes; give a whole number, 0 or more")
         if dtype not in _DTYPES:
             raise InputError(f"dtype is {dtype!r}; give one of {', '.join(_DTYPES)}")
         module, info = load_mace(model, trust=trust)
@@ -141,7 +145,8 @@ class AlchemicalMACE:
 
     def _bind(self, positions: np.ndarray, cell: np.ndarray) -> None:
         self.positions = _array(positions, (len(self.lattice.atoms), 3), "positions")
-        self.cell = _array(cell, (3, 3), "cell")
+        self.cell = parse_cell(_array(cell, (3, 3), "cell"))
+        self.cell.flags.writeable = False
         self._graph = BoundGraph(
             self._network,
             self._nodes,
@@ -219,7 +224,7 @@ class AlchemicalMACE:
         with self._execution():
             results = [self._graph.with_positions(self._nodes.weights(lam)) for lam in weights]
         lead = occupations.shape[:-1]
-        energy = np.array([result.energy for result in results])
+        energy = np.array([_finite(result.energy) for result in results])
         forces = np.array([result.forces for result in results])
         stress = np.array([result.stress for result in results])
         return (
@@ -267,11 +272,12 @@ class AlchemicalMACE:
 
     def hessian_product(self, lam: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """∂²E/∂λ² · direction in eV, [n_sites, n_species_max] like ``lam`` and ``direction``."""
-        lam, direction = self._checked(lam), self._checked(direction)
+        lam, direction = self._checked(lam), self._checked(direction, "direction")
         with self._execution():
             product = self._graph.hessian_product(
                 self._nodes.weights(lam), self._direction(direction)
             )
+        _finite(float(product.sum()), "Hessian product")
         return self._nodes.spread(product, lam.shape)
 
     # ---- parts -----------------------------------------------------------------------------
@@ -305,13 +311,13 @@ class AlchemicalMACE:
             stress=found.stress if stress else None,
         )
 
-    def _checked(self, lam: np.ndarray) -> np.ndarray:
+    def _checked(self, lam: np.ndarray, name: str = "lam") -> np.ndarray:
         shape = self.lattice.allowed.shape
-        lam = _array(lam, shape, "lam")
+        lam = _array(lam, shape, name)
         if np.any(lam[~self.lattice.allowed] != 0.0):
             site, species = np.argwhere(~self.lattice.allowed & (lam != 0.0))[0]
             raise InputError(
-                f"lam[{site}, {species}] is {lam[site, species]} but site {site} has no such "
+                f"{name}[{site}, {species}] is {lam[site, species]} but site {site} has no such "
                 "species; set it to zero"
             )
         return lam
@@ -332,8 +338,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, dtype=torch.float64, device=device).item()
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
         raise InputError(f'device {name!r} is not available; use "auto" or "cpu"') from error
     return device
 
@@ -346,7 +352,7 @@ def _frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
 
 def _array(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
-        found = np.array(values, dtype=np.float64)
+        found = np.array(values).astype(np.float64, casting="same_kind")
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} is no array of numbers of shape {shape}") from error
     if found.shape != shape:
@@ -360,23 +366,24 @@ def _array(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 def _changed(occupations: np.ndarray, sites: np.ndarray, species: np.ndarray) -> np.ndarray:
     sites, species = np.atleast_2d(sites), np.atleast_2d(species)
+    for name, values in (("sites", sites), ("species", species)):
+        if values.dtype.kind not in "iu":
+            raise InputError(f"{name} holds {values.dtype} values; give whole numbers")
     n_replicas, n_sites = occupations.shape
-    if sites.shape != species.shape or len(sites) != n_replicas:
+    if sites.ndim != 2 or sites.shape != species.shape or len(sites) != n_replicas:
         raise InputError(
             f"sites has shape {sites.shape} and species {species.shape}; "
             f"both must be [{n_replicas}, m]"
         )
     if sites.size and (sites.min() < -1 or sites.max() >= n_sites):
         raise InputError(f"sites must lie in 0…{n_sites - 1}, or be −1 for padding")
-    changed = occupations.copy()
+    changed = occupations.astype(np.int64)  # int8 would wrap a species that is out of range
     replica, column = np.nonzero(sites >= 0)
     changed[replica, sites[replica, column]] = species[replica, column]
     return changed
 
 
-def _finite(energy: float) -> float:
-    if not np.isfinite(energy):
-        raise ModelError(
-            f"the model gives an energy of {energy}; check the positions and the lattice constant"
-        )
-    return energy
+def _finite(value: float, what: str = "energy") -> float:
+    if not np.isfinite(value):
+        raise ModelError(f"the model's {what} is {value}; check the positions, the cell and λ")
+    return value

@@ -69,6 +69,8 @@ class BoundGraph:
     def energy(self, weights: np.ndarray) -> float:
         """E(λ) in eV, from the nodes of non-zero weight alone."""
         selection = self._present(weights)
+        if len(selection.nodes) == 0:
+            return 0.0
         with torch.no_grad():
             lam = self._real(weights[selection.nodes])
             edge_weights = None if bool((lam == 1.0).all()) else self._sender(selection, lam)
@@ -95,6 +97,8 @@ class BoundGraph:
     ) -> Evaluation:
         """Energy, forces and stress, and on request ∂E/∂λ; nothing stored is used."""
         selection = self._touched(weights, mixing) if gradient else self._present(weights)
+        if len(selection.nodes) == 0:
+            return Evaluation(0.0, forces=np.zeros_like(self.positions), stress=np.zeros((3, 3)))
         positions = self._real(self.positions).requires_grad_(True)
         strain = self._real(np.zeros((3, 3))).requires_grad_(True)
         lam = self._real(weights[selection.nodes]).requires_grad_(gradient)

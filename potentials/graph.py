@@ -91,11 +91,15 @@ def nodes_of(lattice: Lattice, elements: np.ndarray) -> Nodes:
 
     Raises
     ------
+    InputError
+        If the lattice can hold no atom.
     ModelError
         If the model does not know an element of the lattice.
     """
     site, species = np.nonzero(lattice.atomic_numbers > 0)
     spectators = lattice.spectators
+    if len(site) + len(spectators) == 0:
+        raise InputError("the lattice allows vacancies alone; give a site another species")
     atom = np.concatenate([lattice.sites[site], spectators])
     numbers = np.concatenate(
         [lattice.atomic_numbers[site, species], lattice.atoms.numbers[spectators]]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 
-from alchemc import builders
+from alchemc import Lattice, Sublattice, builders
 from alchemc.errors import InputError, ModelError
 from alchemc.potentials import AlchemicalMACE, ModelInfo, list_models, load_mace, save_mace
 from alchemc.potentials._mace import import_mace
@@ -144,9 +145,10 @@ def test_memory_stays_within_its_size_and_drops_the_oldest():
     assert memory.recall("energy", occupations[0], lambda _: 2.0) == 2.0
 
 
-def test_a_negative_memory_is_refused():
-    with pytest.raises(InputError, match="memory is -1 bytes"):
-        hamiltonian_of(memory=-1)
+@pytest.mark.parametrize("memory", [-1, 1.5, True, "all", None])
+def test_a_memory_of_no_number_of_bytes_is_refused(memory):
+    with pytest.raises(InputError, match=f"memory is {memory!r} bytes"):
+        hamiltonian_of(memory=memory)
 
 
 def test_evaluating_leaves_torch_and_the_environment_alone(monkeypatch):
@@ -218,6 +220,22 @@ def test_a_crystal_without_neighbours_has_the_energy_of_its_atoms():
     # alone, the flip energy field is the energy difference itself
     flip = gradient[0, 0, 1] - gradient[0, 0, 0]
     assert energy[1] - energy[0] == pytest.approx(flip, abs=1e-10)
+
+
+def test_where_every_site_is_vacant_nothing_is_left():
+    atoms = Atoms("Sc", cell=[4.0] * 3, pbc=True)
+    lattice = Lattice(atoms, {"B": Sublattice("Sc", ("Sc", "Ta", "X"))})
+    hamiltonian = AlchemicalMACE(lattice, random_model("plain"), device="cpu")
+    empty = np.array([[2]], dtype=np.int8)
+    assert hamiltonian.energy(empty) == hamiltonian.energy_and_gradient(empty)[0] == 0.0
+    energy, forces, stress = hamiltonian.energy_forces_stress(empty)
+    assert energy == 0.0
+    assert forces.shape == (1, 1, 3)
+    assert not forces.any()
+    assert not stress.any()
+    only_vacancies = Lattice(atoms, {"B": Sublattice("Sc", ("X",))})
+    with pytest.raises(InputError, match="vacancies alone"):
+        AlchemicalMACE(only_vacancies, random_model("plain"), device="cpu")
 
 
 # ---- loading ---------------------------------------------------------------------------------
@@ -383,6 +401,8 @@ def test_a_model_of_another_class_is_refused():
 
     with pytest.raises(ModelError, match="class Linear"):
         AlchemicalMACE(perovskite(), torch.nn.Linear(1, 1))
+    with pytest.raises(InputError, match="lattice is a Atoms; give a Lattice"):
+        AlchemicalMACE(perovskite().atoms, random_model("plain"))
 
 
 def test_a_head_must_be_named_where_the_choice_is_open():
@@ -422,6 +442,10 @@ def overlapping_positions():
         ({"positions": nan_positions()}, r"positions\[3, 1\] is nan"),
         ({"positions": overlapping_positions()}, "Å apart"),
         ({"cell": "cubic"}, "cell is no array"),
+        ({"cell": np.diag([8.0, 8.0, 1e-9])}, "has no volume"),
+        ({"positions": perovskite().atoms.positions + 0j}, "positions is no array"),
+        ({"device": None}, "device None"),
+        ({"device": "meta"}, "device 'meta'"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -445,10 +469,35 @@ def test_bad_arguments_are_refused():
         hamiltonian.mixed_energy(lattice.weights(occupations[0]), mixing="paper")
     with pytest.raises(InputError, match=r"both must be \[2, m\]"):
         hamiltonian.energy_change(occupations, np.array([[0]]), np.array([[0]]))
+    for sites, species, message in (
+        ([[0.0], [0.0]], [[0], [0]], "sites holds float64"),
+        ([[0], [0]], [[1.7], [0.0]], "species holds float64"),
+        ([[True], [False]], [[0], [0]], "sites holds bool"),
+        ([[0], [0]], [[256], [0]], "site 0 of replica 0 holds species index 256"),
+        ([[0], [0]], [[0], [-1]], "site 0 of replica 1 holds species index -1"),
+        ([[[0]], [[0]]], [[[0]], [[0]]], r"both must be \[2, m\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            hamiltonian.energy_change(occupations, np.array(sites), np.array(species))
+    with pytest.raises(InputError, match=r"direction\[0, 0\] is nan"):
+        hamiltonian.hessian_product(lam, np.full_like(lam, np.nan))
     with pytest.raises(InputError, match="sites must lie in"):
         hamiltonian.energy_change(occupations, np.array([[4], [0]]), np.array([[0], [0]]))
     with pytest.raises(InputError):
         hamiltonian.energy(np.full((1, 4), 3, dtype=np.int8))
+
+
+def test_what_is_not_finite_is_never_returned():
+    hamiltonian = shared_hamiltonian()
+    lam = hamiltonian.lattice.mean_weights({"B": {"Sc": 0.5, "Ta": 0.25, "X": 0.25}})
+    with pytest.raises(ModelError, match="energy is nan"):
+        hamiltonian.mixed_energy(1e300 * lam)
+    with pytest.raises(ModelError, match="Hessian product is nan"):
+        hamiltonian.hessian_product(1e300 * lam, lam)
+    broken = altered(lambda model: model.scale_shift.shift.fill_(np.inf))
+    broken = AlchemicalMACE(perovskite(), broken, device="cpu")
+    with pytest.raises(ModelError, match="energy is inf"):
+        broken.energy_forces_stress(some_occupations(1))
 
 
 def test_lam_of_a_species_that_is_not_allowed_is_refused():
