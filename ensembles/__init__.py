@@ -1,5 +1,6 @@
 """What is sampled: target densities over occupations."""
 
 from .canonical import Canonical
+from .semi_grand import SemiGrandCanonical
 
-__all__ = ["Canonical"]
+__all__ = ["Canonical", "SemiGrandCanonical"]

@@ -1,4 +1,4 @@
-"""Energy models over occupations: alchemical machine-learning potentials.
+"""Energy models over occupations: alchemical machine-learning potentials, lattice Hamiltonians.
 
 The public names are loaded when they are first used; torch and mace come with them.
 """
@@ -10,8 +10,11 @@ from typing import Any
 
 _HOME = {
     "AlchemicalMACE": "alchemical_mace",
+    "ClusterExpansion": "cluster_expansion",
+    "LatticeHamiltonian": "lattice_hamiltonian",
     "ModelEntry": "loading",
     "ModelInfo": "loading",
+    "PairHamiltonian": "pair_hamiltonian",
     "list_models": "loading",
     "load_mace": "loading",
     "save_mace": "storage",

@@ -1,8 +1,9 @@
 """How it is sampled: kernels, warm-up and chains."""
 
-from .chains import WarmUpReport, draw_block, sample, warm_up
+from .chains import WarmUpReport, draw_block, rederive, sample, warm_up
 from .gibbs import GibbsWithGradients
 from .mixture import Mixture
+from .random_flip import RandomFlip
 from .random_swap import RandomSwap
 from .streams import generator_state, restore_generator, spawn_generators
 
@@ -10,10 +11,12 @@ __all__ = [
     "KERNELS",
     "GibbsWithGradients",
     "Mixture",
+    "RandomFlip",
     "RandomSwap",
     "WarmUpReport",
     "draw_block",
     "generator_state",
+    "rederive",
     "restore_generator",
     "sample",
     "spawn_generators",

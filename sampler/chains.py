@@ -13,7 +13,10 @@ from ..protocols import Generators, Info, Kernel, State
 from ..records import Run, point_dataset
 from .streams import spawn_generators
 
-__all__ = ["WarmUpReport", "draw_block", "sample", "warm_up"]
+__all__ = ["WarmUpReport", "draw_block", "rederive", "sample", "warm_up"]
+
+# Steps per site between two energies from scratch, where energies are carried on by changes.
+SWEEPS_BETWEEN_ENERGIES = 1000
 
 
 class WarmUpReport(NamedTuple):
@@ -70,6 +73,9 @@ def draw_block(
     """
     _check_whole("n_draws", n_draws, least=1)
     _check_whole("thin", thin, least=1)
+    compiled = _compiled_block(kernel, state, rngs, n_draws, thin)
+    if compiled is not None:
+        return compiled
     n_chains, n_sites = state.occupations.shape
     block: dict[str, np.ndarray] = {
         "occupation": np.empty((n_draws, n_chains, n_sites), dtype=np.uint8),
@@ -88,6 +94,36 @@ def draw_block(
         block["energy"][draw] = state.energy
     block["acceptance"] /= thin
     return state, block
+
+
+def _compiled_block(
+    kernel: Kernel, state: State, rngs: Generators, n_draws: int, thin: int
+) -> tuple[State, dict[str, np.ndarray]] | None:
+    """Block of a kernel that can run it in compiled code; None from any other."""
+    method = getattr(kernel, "compiled_block", None)
+    return None if method is None else method(state, rngs, int(n_draws), int(thin))
+
+
+def rederive(kernel: Kernel, state: State) -> tuple[State, float]:
+    """Replace running energies by energies from scratch, where the energy model runs them on.
+
+    Returns
+    -------
+    state
+        With fresh energies; the same state for other energy models.
+    drift
+        Largest difference that had gathered, eV per site; 0 for other energy models.
+
+    Raises
+    ------
+    ModelError
+        If it exceeds 1e-8 eV per site.
+    """
+    method = getattr(kernel.hamiltonian, "rederived", None)
+    if method is None:
+        return state, 0.0
+    energy, drift = method(state.occupations, state.energy)
+    return state._replace(energy=energy), float(np.max(drift))
 
 
 def warm_up(
@@ -117,6 +153,16 @@ def warm_up(
         If ``n`` is not a whole number, 0 or above.
     """
     _check_whole("warm-up steps", n, least=0)
+    if n > 0 and not hasattr(kernel, "tuned"):
+        compiled = _compiled_block(kernel, state, rngs, 1, n)
+        if compiled is not None:
+            state, block = compiled
+            report = _report([], kernel)._replace(
+                n_steps=n,
+                acceptance=float(block["acceptance"].mean()),
+                energy_calls=int(block["energy_calls"].sum()),
+            )
+            return kernel, state, report
     infos: list[Info] = []
     for _ in range(n):
         state, info = kernel.step(state, rngs)
@@ -158,7 +204,8 @@ def sample(
     Returns
     -------
     Run with one point, dims (draw, chain, site). ``run.attrs["warm_up"]`` holds the warm-up's
-    report, ``run.config`` the arguments.
+    report, ``run.attrs["drift"]`` the largest drift of running energies (eV per site, 0 where
+    every energy is evaluated), ``run.config`` the arguments.
 
     Raises
     ------
@@ -189,7 +236,16 @@ def sample(
     rngs = spawn_generators(seed, len(starts))
     state = kernel.init(starts, rngs)
     kernel, state, report = warm_up(kernel, state, rngs, warmup)
-    _, block = draw_block(kernel, state, rngs, n_steps // thin, thin)
+    state, drift = rederive(kernel, state)
+    n_draws = n_steps // thin
+    every = max(1, SWEEPS_BETWEEN_ENERGIES * starts.shape[1] // thin)
+    blocks = []
+    for first in range(0, n_draws, every):
+        state, part = draw_block(kernel, state, rngs, min(every, n_draws - first), thin)
+        state, gathered = rederive(kernel, state)
+        drift = max(drift, gathered)
+        blocks.append(part)
+    block = {name: np.concatenate([part[name] for part in blocks]) for name in blocks[0]}
     temperature = getattr(kernel.ensemble, "temperature", None)
     scalars = {} if temperature is None else {"temperature": float(temperature)}
     config = {
@@ -205,7 +261,7 @@ def sample(
         points=(point_dataset(block, scalars),),
         lattice=kernel.hamiltonian.lattice,
         config=config,
-        attrs={"warm_up": report._asdict()},
+        attrs={"warm_up": report._asdict(), "drift": drift},
         build_hamiltonian=lambda: kernel.hamiltonian,
     )
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..ensembles import Canonical, SemiGrandCanonical
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ._compiled import block_of
 from ._metropolis import check_start, draw_uniforms, evaluate, evaluate_where, settle
 from ._swaps import FactorisedSwaps, Swap, apply_swap
 
@@ -30,6 +32,8 @@ class RandomSwap:
     A swap changes no n_sa, hence M(x) = M(y): the ratio is 1 in every ensemble.
 
     One energy per replica and step. Four random numbers per replica and step.
+
+    On a lattice Hamiltonian, blocks of steps run in compiled code (``compiled_block``).
 
     Parameters
     ----------
@@ -85,6 +89,23 @@ class RandomSwap:
             uniforms=uniforms[:, 3],
         )
         return state, info._replace(energy_calls=movable.astype(np.int64))
+
+    def compiled_block(
+        self, state: State, rngs: Generators, n_draws: int, thin: int
+    ) -> tuple[State, dict[str, np.ndarray]] | None:
+        """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none.
+
+        The counts stay as they are, so the weight of both ensembles is exp(−βE).
+        """
+        if type(self) is not RandomSwap or not hasattr(self.hamiltonian, "run_swaps"):
+            return None
+        if not isinstance(self.ensemble, Canonical | SemiGrandCanonical):
+            return None
+        block = self.hamiltonian.run_swaps(
+            state.occupations, state.energy, rngs, beta=self.ensemble.beta,
+            n_draws=n_draws, thin=thin,
+        )  # fmt: skip
+        return block_of(block, state, thin)
 
     def rebind(
         self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None

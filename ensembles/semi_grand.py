@@ -1,0 +1,200 @@
+"""The semi-grand canonical ensemble: fixed temperature and differences of chemical potentials."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from types import MappingProxyType
+
+import numpy as np
+
+from ..errors import InputError
+from ..lattice import Lattice
+from .canonical import Canonical
+
+__all__ = ["SemiGrandCanonical"]
+
+Potentials = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class SemiGrandCanonical:
+    """Weight exp(−β[E − Σ_k μ_k N_k]), β = 1/(k_B T), over all occupations of the lattice.
+
+    N_k counts a species on its sublattice; each sublattice has chemical potentials of its own, of
+    which only the differences matter. The number of sites is fixed, the composition is not.
+
+    Parameters
+    ----------
+    lattice
+        Sites and their allowed species.
+    temperature
+        Kelvin, above zero.
+    chemical_potentials
+        eV, by sublattice and species: ``{"B": {"Sc": 0.0, "Ta": 0.3}}``. With one sublattice its
+        name may be left out. A species that is not named has μ = 0.
+
+    Raises
+    ------
+    InputError
+        If the temperature is not a finite positive number, or a chemical potential is not finite
+        or names an unknown sublattice or species.
+
+    Warns
+    -----
+    UserWarning
+        If the species of a sublattice have different charges: the cell's charge then fluctuates,
+        and a learned potential was trained on neutral crystals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from alchemc import SemiGrandCanonical, builders
+    >>> lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.98, size=(2, 2, 2))
+    >>> ensemble = SemiGrandCanonical(lattice, 1000.0, {"B": {"Zr": 0.1}})
+    >>> four_zr = np.array([[0, 1, 0, 1, 0, 1, 0, 1]])
+    >>> ensemble.log_density(np.zeros(1), four_zr).round(3)  # 0.4 eV/k_BT
+    array([4.642])
+    """
+
+    lattice: Lattice
+    temperature: float
+    chemical_potentials: Potentials
+    _mu: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        canonical = Canonical(self.lattice, self.temperature)
+        object.__setattr__(self, "temperature", canonical.temperature)
+        given = _by_sublattice(self.lattice, self.chemical_potentials)
+        full = {
+            name: MappingProxyType({s: given.get(name, {}).get(s, 0.0) for s in sublattice.species})
+            for name, sublattice in self.lattice.sublattices.items()
+        }
+        object.__setattr__(self, "chemical_potentials", MappingProxyType(full))
+        mu = np.zeros((len(full), self.lattice.n_species_max))
+        for row, values in zip(mu, full.values(), strict=True):
+            row[: len(values)] = list(values.values())
+        mu.flags.writeable = False
+        object.__setattr__(self, "_mu", mu)
+        for name, sublattice in self.lattice.sublattices.items():
+            if sublattice.charges is not None and len(set(sublattice.charges)) > 1:
+                charged = ", ".join(
+                    f"{s} {q:+g}"
+                    for s, q in zip(sublattice.species, sublattice.charges, strict=True)
+                )
+                warnings.warn(
+                    f"sublattice {name} exchanges species of different charge ({charged}): the "
+                    "cell's charge fluctuates, which a potential trained on neutral crystals does "
+                    "not know",
+                    UserWarning,
+                    stacklevel=3,
+                )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SemiGrandCanonical):
+            return NotImplemented
+        return (
+            self.lattice == other.lattice
+            and self.temperature == other.temperature
+            and np.array_equal(self._mu, other._mu)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.lattice, self.temperature, self._mu.tobytes()))
+
+    @property
+    def beta(self) -> float:
+        """1/(k_B T) in 1/eV."""
+        return Canonical(self.lattice, self.temperature).beta
+
+    @property
+    def potentials(self) -> np.ndarray:
+        """Chemical potentials in eV, [n_sublattices, n_species_max]; zero where there is none."""
+        return self._mu
+
+    def log_density(
+        self,
+        energy: np.ndarray,
+        occupations: np.ndarray,
+        volume: np.ndarray | None = None,  # noqa: ARG002  (Ensemble protocol)
+    ) -> np.ndarray:
+        """Logarithm of the weight, −β[E − Σ μN], up to a constant.
+
+        Parameters
+        ----------
+        energy
+            [n_replicas], eV.
+        occupations
+            [n_replicas, n_sites].
+        volume
+            Does not enter.
+
+        Returns
+        -------
+        float64 [n_replicas].
+        """
+        mu = self._mu[self.lattice.sublattice_of_site, np.asarray(occupations, dtype=np.int64)]
+        return -self.beta * (np.asarray(energy, dtype=np.float64) - mu.sum(axis=-1))
+
+    def log_density_gradient(
+        self,
+        gradient: np.ndarray,
+        occupations: np.ndarray,  # noqa: ARG002
+    ) -> np.ndarray:
+        """∂ log density/∂λ = −β(∂E/∂λ − μ), shape [n_replicas, n_sites, n_species_max].
+
+        Parameters
+        ----------
+        gradient
+            ∂E/∂λ in eV, [n_replicas, n_sites, n_species_max].
+        occupations
+            [n_replicas, n_sites]; does not enter.
+        """
+        mu = np.where(self.lattice.allowed, self._mu[self.lattice.sublattice_of_site], 0.0)
+        return -self.beta * (np.asarray(gradient, dtype=np.float64) - mu)
+
+    def with_temperature(self, temperature: float) -> SemiGrandCanonical:
+        """Return the same ensemble at another temperature (K)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # warned of when this one was made
+            return SemiGrandCanonical(self.lattice, temperature, self.chemical_potentials)
+
+
+def _by_sublattice(lattice: Lattice, given: object) -> dict[str, dict[str, float]]:
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"chemical_potentials are {given!r}; give eV by sublattice and species, such as "
+            "{'B': {'Sc': 0.0, 'Ta': 0.3}}"
+        )
+    if (
+        given
+        and len(lattice.names) == 1
+        and not any(isinstance(v, Mapping) for v in given.values())
+    ):
+        given = {lattice.names[0]: given}
+    result: dict[str, dict[str, float]] = {}
+    for name, entries in given.items():
+        if name not in lattice.names:
+            raise InputError(
+                f"chemical_potentials: no sublattice {name!r}; there are {', '.join(lattice.names)}"
+            )
+        species = lattice.sublattices[name].species
+        if not isinstance(entries, Mapping):
+            raise InputError(f"chemical_potentials of {name} are {entries!r}; give eV by species")
+        result[name] = {}
+        for symbol, value in entries.items():
+            if symbol not in species:
+                raise InputError(
+                    f"chemical_potentials: {name} holds {', '.join(species)}, not {symbol!r}"
+                )
+            number = isinstance(value, (Real, np.number)) and not isinstance(value, bool | np.bool_)
+            if not number or not math.isfinite(float(value)):
+                raise InputError(
+                    f"the chemical potential of {symbol} on {name} is {value!r}; give a finite "
+                    "number in eV"
+                )
+            result[name][symbol] = float(value)
+    return result

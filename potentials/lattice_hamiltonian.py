@@ -1,0 +1,350 @@
+"""Energies that are sums over clusters of sites: exact, compiled, and local."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError, ModelError
+from ..lattice import Lattice
+from .interactions import Interaction, Tables, build_tables
+from .tiling import Tiling
+
+__all__ = ["LatticeBlock", "LatticeHamiltonian"]
+
+MOST_DRIFT = 1e-8  # eV per site
+
+
+class LatticeBlock(NamedTuple):
+    """Draws of a compiled block.
+
+    ``occupation`` uint8 [n_draws, n_replicas, n_sites]; ``energy`` (eV) and ``accepted`` (moves
+    since the draw before) [n_draws, n_replicas].
+    """
+
+    occupation: np.ndarray
+    energy: np.ndarray
+    accepted: np.ndarray
+
+
+class LatticeHamiltonian:
+    """Energy as a constant, a term per site, and a table per cluster of sites.
+
+    E(λ) = E0 + Σ_i Σ_k λ_ik e_ik + Σ_clusters Σ_{k…} λ_ik λ_jl … T[k, l, …], multilinear in λ.
+
+    Couplings are stored once per kind of cluster, as steps in a padded array, so that memory and
+    time to set up are those of the sites alone and a swap costs the same in any cell. Whole blocks
+    of Monte Carlo steps run in compiled code without the interpreter's lock.
+
+    Parameters
+    ----------
+    lattice
+        Sites and species.
+    tiling
+        How the sites repeat.
+    interactions
+        The clusters of one primitive cell.
+    constant
+        Energy E0 of the cell in eV.
+    field
+        Energies of every single site and species in eV, [n_sites, n_species_max], if they are not
+        alike in all primitive cells.
+    threads
+        Threads over which replicas are spread; by default the processor's. Results do not depend
+        on it.
+    """
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        tiling: Tiling,
+        interactions: Iterable[Interaction],
+        *,
+        constant: float = 0.0,
+        field: np.ndarray | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f"threads is {threads}; give 1 or more")
+        self.lattice = lattice
+        self.tiling = tiling
+        self.interactions = tuple(interactions)
+        self.constant = float(constant)
+        self.threads = threads or _processors()
+        allowed = np.asarray(lattice.allowed)
+        n_species = _species_by_kind(allowed, tiling)
+        if field is not None:
+            field = _checked_field(field, allowed)
+        self.tables: Tables = build_tables(self.interactions, tiling, n_species, field)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.lattice!r}, {len(self.interactions)} clusters)"
+
+    @property
+    def bytes_per_site(self) -> float:
+        """Memory per site in bytes: tables of the sites and one replica's padded occupation."""
+        return self.tables.bytes_per_site
+
+    # ---- occupations -----------------------------------------------------------------------
+
+    def energy(self, occupations: np.ndarray) -> np.ndarray:
+        """Total energies in eV, [n_replicas], of occupations [n_replicas, n_sites]."""
+        occupations = self.lattice.check(occupations)
+        replicas = np.atleast_2d(occupations).astype(np.int8, copy=False)
+        energies = self._spread(self._total, replicas)
+        return (self.constant + np.array(energies)).reshape(occupations.shape[:-1])
+
+    def energy_and_gradient(self, occupations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies [n_replicas] and gradients ∂E/∂λ [n_replicas, n_sites, n_species_max] in eV."""
+        occupations = self.lattice.check(occupations)
+        replicas = np.atleast_2d(occupations).astype(np.int8, copy=False)
+        gradient = np.zeros((*replicas.shape, self.lattice.n_species_max))
+        results = self._spread(self._slopes, list(zip(replicas, gradient, strict=True)))
+        energies = self.constant + np.array(results)
+        lead = occupations.shape[:-1]
+        return energies.reshape(lead), gradient.reshape(lead + gradient.shape[1:])
+
+    def energy_change(
+        self, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
+    ) -> np.ndarray:
+        """Exact ΔE in eV, [n_replicas], of setting ``sites`` to ``species`` [n_replicas, m].
+
+        −1 in ``sites`` pads. The cost is that of the clusters of the changed sites, beside one
+        copy of the occupation.
+        """
+        from .compiled import apply_move  # noqa: PLC0415
+
+        occupations = np.atleast_2d(self.lattice.check(occupations))
+        sites, species = _checked_move(self.lattice, occupations, sites, species)
+        moves = np.stack([sites, species], axis=-1).astype(np.int64)
+        t = self.tables
+        changes = [
+            apply_move(*t.gas, *t.frame, self._padded(occupation), *t.scratch(), move)
+            for occupation, move in zip(occupations, moves, strict=True)
+        ]
+        return np.array(changes)
+
+    # ---- whole blocks ----------------------------------------------------------------------
+
+    def run_swaps(
+        self,
+        occupations: np.ndarray,
+        energies: np.ndarray,
+        rngs: Sequence[np.random.Generator],
+        *,
+        beta: float,
+        n_draws: int,
+        thin: int,
+    ) -> LatticeBlock:
+        """Run Metropolis swaps of unlike species, drawn uniformly from all unlike pairs.
+
+        Parameters
+        ----------
+        occupations
+            int8 [n_replicas, n_sites]; left as they are.
+        energies
+            Their energies in eV, [n_replicas], carried on by the exact changes.
+        rngs
+            One generator per replica; advanced.
+        beta
+            1/(k_B T) in 1/eV.
+        n_draws, thin
+            States to keep, and steps from one to the next.
+        """
+        from .compiled import swap_block  # noqa: PLC0415
+
+        def run(replica: int, out: tuple[np.ndarray, ...]) -> None:
+            occupation = occupations[replica].astype(np.int8)
+            pairs, members, bounds = self._groups(occupation)
+            if not len(pairs):
+                raise InputError(
+                    f"replica {replica} holds one species per sublattice, so there is nothing to "
+                    "exchange: start from a mixed composition"
+                )
+            t = self.tables
+            swap_block(
+                *t.gas, *t.frame, self._padded(occupation), *t.scratch(), float(energies[replica]),
+                rngs[replica], float(beta), pairs, t.home[members], bounds, *out, thin,
+            )  # fmt: skip
+
+        return self._block(run, occupations.shape, n_draws)
+
+    def run_flips(
+        self,
+        occupations: np.ndarray,
+        energies: np.ndarray,
+        rngs: Sequence[np.random.Generator],
+        *,
+        beta: float,
+        potentials: np.ndarray,
+        n_draws: int,
+        thin: int,
+    ) -> LatticeBlock:
+        """Run Metropolis flips of single sites for the weight exp(−β[E − Σ_i μ_i,σ(i)]).
+
+        Parameters
+        ----------
+        potentials
+            Chemical potential of every sublattice's species in eV, [n_sublattices, n_species_max].
+        occupations, energies, rngs, beta, n_draws, thin
+            As for ``run_swaps``.
+        """
+        from .compiled import flip_block  # noqa: PLC0415
+
+        first = np.array([np.argmax(self.tiling.kinds == k) for k in range(len(self.tiling.basis))])
+        flippable = self.tables.home[np.asarray(self.lattice.allowed).sum(axis=1) > 1]
+        by_kind = np.ascontiguousarray(
+            np.asarray(potentials, dtype=float)[np.asarray(self.lattice.sublattice_of_site)[first]]
+        )
+
+        def run(replica: int, out: tuple[np.ndarray, ...]) -> None:
+            t = self.tables
+            flip_block(
+                *t.gas, *t.frame, self._padded(occupations[replica].astype(np.int8)),
+                *t.scratch(), float(energies[replica]), rngs[replica], float(beta), flippable,
+                t.species, by_kind, *out, thin,
+            )  # fmt: skip
+
+        return self._block(run, occupations.shape, n_draws)
+
+    def rederived(
+        self, occupations: np.ndarray, energies: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Energies from scratch, and by how much running ones have drifted, eV per site.
+
+        Raises
+        ------
+        ModelError
+            If a drift exceeds 1e-8 eV per site.
+        """
+        fresh = self.energy(occupations)
+        drift = np.abs(fresh - energies) / self.lattice.n_sites
+        if not (drift <= MOST_DRIFT).all():
+            raise ModelError(
+                f"the running energy has drifted by {drift.max():.2g} eV per site from the energy "
+                f"from scratch (allowed: {MOST_DRIFT:g}); couplings this large cannot be summed in "
+                "float64: check their unit (eV)"
+            )
+        return fresh, drift
+
+    # ---- parts -----------------------------------------------------------------------------
+
+    def _padded(self, occupation: np.ndarray) -> np.ndarray:
+        from .compiled import fill  # noqa: PLC0415
+
+        padded = np.empty(self.tables.padded_length, dtype=np.int8)
+        fill(*self.tables.frame, occupation, padded)
+        return padded
+
+    def _total(self, occupation: np.ndarray) -> float:
+        return self._total_of(self._padded(occupation))
+
+    def _total_of(self, padded: np.ndarray) -> float:
+        from .compiled import total_energy  # noqa: PLC0415
+
+        t = self.tables
+        return float(total_energy(*t.clusters, t.home, padded))
+
+    def _slopes(self, job: tuple[np.ndarray, np.ndarray]) -> float:
+        from .compiled import local_energies  # noqa: PLC0415
+
+        occupation, gradient = job
+        padded, t = self._padded(occupation), self.tables
+        local_energies(*t.clusters, t.home, t.species, padded, gradient)
+        return self._total_of(padded)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="alchemc")
+
+    def _spread(self, function: Any, jobs: Sequence[Any]) -> list[Any]:
+        if len(jobs) == 1 or self.threads == 1:
+            return [function(job) for job in jobs]
+        return list(self._pool.map(function, jobs))
+
+    def _block(self, run: Any, shape: tuple[int, ...], n_draws: int) -> LatticeBlock:
+        n_replicas, n_sites = shape
+        kept = np.empty((n_replicas, n_draws, n_sites), dtype=np.int8)
+        energies = np.empty((n_replicas, n_draws))
+        accepted = np.empty((n_replicas, n_draws), dtype=np.int64)
+        jobs = [(r, (kept[r], energies[r], accepted[r])) for r in range(n_replicas)]
+        self._spread(lambda job: run(*job), jobs)
+        return LatticeBlock(kept.transpose(1, 0, 2).view(np.uint8), energies.T, accepted.T)
+
+    def _groups(self, occupation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sites by (sublattice, species) and the pairs of groups that can swap, cumulatively."""
+        most = self.lattice.n_species_max
+        group = np.asarray(self.lattice.sublattice_of_site) * most + occupation
+        counts = np.bincount(group, minlength=len(self.lattice.names) * most)
+        members = np.argsort(group, kind="stable").astype(np.uint32)
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        rows, total = [], 0
+        for s in range(len(self.lattice.names)):
+            for b in range(s * most, (s + 1) * most):
+                for a in range(s * most, b):
+                    if counts[a] and counts[b]:
+                        total += int(counts[a]) * int(counts[b])
+                        rows.append((a, b, total))
+        return np.array(rows, dtype=np.uint64).reshape(-1, 3), members, bounds.astype(np.uint64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_pool"}
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _species_by_kind(allowed: np.ndarray, tiling: Tiling) -> list[int]:
+    """Count the species of every kind of site; sites of one kind must allow as many."""
+    counts = allowed.sum(axis=1)
+    result = []
+    for kind in range(len(tiling.basis)):
+        found = np.unique(counts[tiling.kinds == kind])
+        if len(found) > 1:
+            raise InputError(
+                f"sites of one kind allow {found.tolist()} species: sublattices must follow the "
+                "translations of the interactions"
+            )
+        result.append(int(found[0]))
+    return result
+
+
+def _checked_field(field: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    field = np.asarray(field, dtype=np.float64)
+    if field.shape != allowed.shape:
+        raise InputError(f"field has shape {field.shape}; {allowed.shape} was expected")
+    if not np.isfinite(field).all():
+        raise InputError("field has entries that are not finite; give energies in eV")
+    return np.where(allowed, field, 0.0)
+
+
+def _checked_move(
+    lattice: Lattice, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    sites, species = np.atleast_2d(sites), np.atleast_2d(species)
+    if sites.shape != species.shape or len(sites) != len(occupations):
+        raise InputError(
+            f"sites has shape {sites.shape} and species {species.shape}; "
+            f"both must be [{len(occupations)}, m]"
+        )
+    if sites.size and (sites.min() < -1 or sites.max() >= lattice.n_sites):
+        raise InputError(f"sites must lie in 0…{lattice.n_sites - 1}, or be −1 for padding")
+    used = sites >= 0
+    inside = used & (species >= 0) & (species < lattice.n_species_max)
+    wrong = used & ~(
+        inside & lattice.allowed[np.where(used, sites, 0), np.where(inside, species, 0)]
+    )
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise InputError(
+            f"species {species[row, column]} is not allowed on site {sites[row, column]}"
+        )
+    return sites, species.astype(np.int8)

@@ -1,0 +1,140 @@
+"""Random flips: one site to another species, in ensembles whose composition fluctuates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..ensembles import Canonical, SemiGrandCanonical
+from ..errors import InputError
+from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ._compiled import block_of
+from ._metropolis import check_start, draw_uniforms, evaluate, settle
+from ._swaps import Swap, apply_swap
+
+__all__ = ["RandomFlip"]
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    r"""Flip one site, drawn uniformly, to one of its other species, drawn uniformly.
+
+    A site i that may hold m_i species is proposed with probability 1/n and each of its other
+    species with 1/(m_i − 1), the same back, so
+
+    .. math:: α = \min(1, e^{f(y) − f(x)}).
+
+    One energy per replica and step. Three random numbers per replica and step.
+
+    On a lattice Hamiltonian and in the semi-grand canonical ensemble, blocks of steps run in
+    compiled code.
+
+    Parameters
+    ----------
+    hamiltonian
+        Energy model.
+    ensemble
+        Target density; one that fixes the composition is refused.
+
+    Raises
+    ------
+    InputError
+        If the ensemble is canonical, or no site may hold two species.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from alchemc import PairHamiltonian, SemiGrandCanonical, builders, sampler
+    >>> lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.98, size=(4, 4, 4))
+    >>> free = PairHamiltonian(lattice, [])  # an ideal mixture
+    >>> kernel = sampler.RandomFlip(free, SemiGrandCanonical(lattice, 1000.0, {"Zr": 0.1}))
+    >>> run = sampler.sample(kernel, np.zeros(64, int), n_steps=64_000, n_replicas=4, thin=64)
+    >>> bool(abs(run.samples.occupation.mean() - 1 / (1 + np.exp(-0.1 / 8.617e-5 / 1000))) < 0.01)
+    True
+    """
+
+    hamiltonian: Hamiltonian
+    ensemble: Ensemble
+    _sites: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ensemble, Canonical):
+            raise InputError(
+                "flips change the composition, which the canonical ensemble fixes: use RandomSwap, "
+                "or SemiGrandCanonical"
+            )
+        sites = np.flatnonzero(np.asarray(self.hamiltonian.lattice.allowed).sum(axis=1) > 1)
+        if not len(sites):
+            raise InputError("no site may hold two species, so there is nothing to flip")
+        object.__setattr__(self, "_sites", sites)
+
+    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
+        """State of chains at ``occupations`` [n_replicas, n_sites]; one energy per replica."""
+        start = check_start(self.hamiltonian, self.ensemble, occupations, rngs)
+        return State(start, *evaluate(self.hamiltonian, start, gradient=False))
+
+    def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
+        """Propose one flip per replica, and accept or refuse it."""
+        uniforms = draw_uniforms(rngs, 3)
+        flip = self._draw(state.occupations, uniforms[:, :2])
+        occupations = apply_swap(state.occupations, flip)
+        energy, unknown = evaluate(self.hamiltonian, occupations, gradient=False)
+        settled, info = settle(
+            state,
+            State(occupations, energy, unknown),
+            flip,
+            log_density=self.ensemble.log_density,
+            log_hastings=np.zeros(len(occupations)),
+            uniforms=uniforms[:, 2],
+        )
+        return settled, info._replace(energy_calls=np.ones(len(occupations), dtype=np.int64))
+
+    def compiled_block(
+        self, state: State, rngs: Generators, n_draws: int, thin: int
+    ) -> tuple[State, dict[str, np.ndarray]] | None:
+        """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none."""
+        if not isinstance(self.ensemble, SemiGrandCanonical):
+            return None
+        if not hasattr(self.hamiltonian, "run_flips"):
+            return None
+        block = self.hamiltonian.run_flips(
+            state.occupations, state.energy, rngs, beta=self.ensemble.beta,
+            potentials=self.ensemble.potentials, n_draws=n_draws, thin=thin,
+        )  # fmt: skip
+        return block_of(block, state, thin)
+
+    def rebind(
+        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
+    ) -> RandomFlip:
+        """Return the kernel for another energy model or target."""
+        return replace(
+            self,
+            hamiltonian=self.hamiltonian if hamiltonian is None else hamiltonian,
+            ensemble=self.ensemble if ensemble is None else ensemble,
+        )
+
+    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[RandomFlip, State]:
+        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
+        energies = evaluate(hamiltonian, state.occupations, gradient=False)
+        return self.rebind(hamiltonian=hamiltonian), State(state.occupations, *energies)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the tuned parameters: none."""
+        return {}
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> RandomFlip:  # noqa: ARG002
+        """Return the kernel itself: it has nothing to tune."""
+        return self
+
+    def _draw(self, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
+        """Draw one flip per replica; the probability is the same both ways and left at 0."""
+        rows = np.arange(len(occupations))
+        site = self._sites[(uniforms[:, 0] * len(self._sites)).astype(np.int64)]
+        old = occupations[rows, site]
+        others = np.asarray(self.hamiltonian.lattice.allowed).sum(axis=1)[site] - 1
+        new = (uniforms[:, 1] * others).astype(np.int8)
+        new += new >= old
+        return Swap(site[:, None], new[:, None], np.zeros(len(rows)))
