@@ -1,9 +1,9 @@
 """Lattice Hamiltonians: speed beside icet and smol, and their figures against exact results.
 
-Run as ``python benchmarks/lattice.py [speed] [threads] [ising] [binder]`` (all by default); every
-part writes its figures into ``benchmarks/results/lattice.json``. Peers run in the same process and
-alternate with alchemc; times are processor times of one thread, so that a busy machine changes
-ratios little. smol is left out, and named so, where it is not installed.
+Run as ``python benchmarks/lattice.py [compilation] [speed] [threads] [ising] [binder]`` (all by
+default); every part writes its figures into ``benchmarks/results/lattice.json``. Peers run in the
+same process and alternate with alchemc; times are processor times of one thread, so that a busy
+machine changes ratios little. smol is left out, and named so, where it is not installed.
 """
 
 import json
@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -443,7 +445,40 @@ def draw_binder(result):
     plt.close(figure)
 
 
-PARTS = {"speed": speed, "threads": threads, "ising": ising, "binder": binder}
+COLD = """
+import time, numpy as np
+from alchemc import Canonical, PairHamiltonian, RandomSwap, builders, sample
+lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(4, 4, 4))
+hamiltonian = PairHamiltonian(lattice, [0.01 * np.array([[1, -1], [-1, 1]])])
+begin = time.perf_counter()
+kernel = RandomSwap(hamiltonian, Canonical(lattice, 1000.0))
+sample(kernel, np.arange(64) % 2, n_steps=640, thin=64)
+print(time.perf_counter() - begin)
+"""
+
+
+def compilation():
+    """Seconds of a first short run with an empty cache of compiled kernels, and with a full one."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "ALCHEMC_CACHE": folder}
+        command = [sys.executable, "-c", COLD]
+        seconds = [
+            float(subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            ).stdout)
+            for _ in range(2)
+        ]  # fmt: skip
+    print(f"first run {seconds[0]:.1f} s with an empty cache, {seconds[1]:.1f} s with a full one")
+    return {"empty_cache_s": seconds[0], "full_cache_s": seconds[1]}
+
+
+PARTS = {
+    "compilation": compilation,
+    "speed": speed,
+    "threads": threads,
+    "ising": ising,
+    "binder": binder,
+}
 
 
 def main():
