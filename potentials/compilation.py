@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 from numba.extending import intrinsic
@@ -21,7 +22,8 @@ from numba.extending import intrinsic
 __all__ = ["cache_folder", "compiled", "inlined", "popcount"]
 
 SOURCES = ("compilation.py", "compiled.py")
-F = TypeVar("F", bound=Callable[..., Any])
+_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_njit: Any = numba.njit  # its types leave out options that it takes
 
 
 def source_hash() -> str:
@@ -48,25 +50,36 @@ def cache_folder() -> Path:
     return root / f"numba-{source_hash()}"
 
 
-def compiled(function: F) -> F:
+def compiled(function: Callable[..., Any]) -> Any:
     """Compile on the first call, without the global interpreter lock, from the cache if there.
 
     Where the cache cannot be written the function is compiled anew in every process.
     """
-    options = {"nogil": True, "error_model": "numpy", "_nrt": False}
-    before = numba.config.CACHE_DIR
+    folder = _writable_cache()
+    if folder is None:  # numba would write into the source tree instead
+        return _njit(**_OPTIONS)(function)
+    config: Any = numba.config
+    before = config.CACHE_DIR
     try:
-        numba.config.CACHE_DIR = str(cache_folder())
-        return numba.njit(cache=True, **options)(function)  # type: ignore[return-value]
-    except (RuntimeError, OSError):
-        return numba.njit(**options)(function)  # type: ignore[return-value]
+        config.CACHE_DIR = str(folder)
+        return _njit(cache=True, **_OPTIONS)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
-def inlined(function: F) -> F:
+def _writable_cache() -> Path | None:
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return None
+    return folder
+
+
+def inlined(function: Callable[..., Any]) -> Any:
     """Compile into every compiled function that calls it: tables are then not copied at calls."""
-    return numba.njit(forceinline=True, nogil=True, error_model="numpy", _nrt=False)(function)  # type: ignore[return-value]
+    return _njit(forceinline=True, **_OPTIONS)(function)
 
 
 @intrinsic
