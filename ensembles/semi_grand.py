@@ -77,6 +77,7 @@ class SemiGrandCanonical:
         mu = np.zeros((len(full), self.lattice.n_species_max))
         for row, values in zip(mu, full.values(), strict=True):
             row[: len(values)] = list(values.values())
+        mu += 0.0  # no negative zeros: equal ensembles have equal hashes
         mu.flags.writeable = False
         object.__setattr__(self, "_mu", mu)
         for name, sublattice in self.lattice.sublattices.items():
@@ -104,6 +105,10 @@ class SemiGrandCanonical:
 
     def __hash__(self) -> int:
         return hash((self.lattice, self.temperature, self._mu.tobytes()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        potentials = {name: dict(values) for name, values in self.chemical_potentials.items()}
+        return _without_warning, (self.lattice, self.temperature, potentials)
 
     @property
     def beta(self) -> float:
@@ -158,9 +163,16 @@ class SemiGrandCanonical:
 
     def with_temperature(self, temperature: float) -> SemiGrandCanonical:
         """Return the same ensemble at another temperature (K)."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warned of when this one was made
-            return SemiGrandCanonical(self.lattice, temperature, self.chemical_potentials)
+        return _without_warning(self.lattice, temperature, self.chemical_potentials)
+
+
+def _without_warning(
+    lattice: Lattice, temperature: float, chemical_potentials: Potentials
+) -> SemiGrandCanonical:
+    """Make an ensemble anew whose charges were warned of when it was first made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SemiGrandCanonical(lattice, temperature, chemical_potentials)
 
 
 def _by_sublattice(lattice: Lattice, given: object) -> dict[str, dict[str, float]]:
