@@ -96,7 +96,8 @@ class RandomFlip:
         self, state: State, rngs: Generators, n_draws: int, thin: int
     ) -> tuple[State, dict[str, np.ndarray]] | None:
         """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none."""
-        if not isinstance(self.ensemble, SemiGrandCanonical):
+        # A subclass may draw or weigh otherwise than the compiled code.
+        if type(self) is not RandomFlip or type(self.ensemble) is not SemiGrandCanonical:
             return None
         if not hasattr(self.hamiltonian, "run_flips"):
             return None

@@ -97,12 +97,14 @@ class RandomSwap:
 
         The counts stay as they are, so the weight of both ensembles is exp(−βE).
         """
+        # A subclass may draw or weigh otherwise than the compiled code.
         if type(self) is not RandomSwap or not hasattr(self.hamiltonian, "run_swaps"):
             return None
-        if not isinstance(self.ensemble, Canonical | SemiGrandCanonical):
+        ensemble = self.ensemble
+        if not (type(ensemble) is Canonical or type(ensemble) is SemiGrandCanonical):
             return None
         block = self.hamiltonian.run_swaps(
-            state.occupations, state.energy, rngs, beta=self.ensemble.beta,
+            state.occupations, state.energy, rngs, beta=ensemble.beta,
             n_draws=n_draws, thin=thin,
         )  # fmt: skip
         return block_of(block, state, thin)
