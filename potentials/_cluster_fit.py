@@ -153,8 +153,8 @@ def _rows(
         parts.append(block)
     kinds = np.zeros((len(site), len(flips)))
     sublattice = np.asarray(lattice.sublattice_of_site)[site]
-    for column, (s, a, b) in enumerate(flips):
-        kinds[(sublattice == s) & (held[site] == a) & (species == b), column] = 1.0
+    for n, (s, a, b) in enumerate(flips):
+        kinds[(sublattice == s) & (held[site] == a) & (species == b), n] = 1.0
     parts.append(kinds)
     matrix = np.vstack([top, weight * np.concatenate(parts, axis=1)])
     return _Rows(matrix, np.concatenate([[shared * energy], weight * step(slopes)]))

@@ -259,7 +259,8 @@ def _stars(
     words = max(1, *(-(-len(s.neighbours) // 64) for s in stars))
     longest = max((len(r.explicit) for s in stars for p in s.parts for r in p.rows), default=0)
     star, star_bounds, parts, part_bounds = [], [0], [], [0]
-    explicit, masks, strengths = [], [], []
+    explicit, strengths = [], []
+    masks: list[np.ndarray] = []
     n_strengths = 0
     single = np.zeros((len(n_species), max(n_species)))
     for kind, s in enumerate(stars):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lattice import Lattice
+from ..sublattice import is_number, shown
 from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
 from .tiling import Tiling, find_tiling
@@ -99,6 +100,10 @@ def _by_sublattices(
     lattice: Lattice, couplings: Couplings | Mapping[tuple[str, str], Couplings]
 ) -> Mapping[tuple[str, str], Couplings]:
     if not isinstance(couplings, Mapping):
+        if not isinstance(couplings, Sequence | np.ndarray) or isinstance(couplings, str):
+            raise InputError(
+                f"couplings are {shown(couplings)}; give a list with one entry per neighbour shell"
+            )
         if len(lattice.names) > 1:
             names = ", ".join(lattice.names)
             raise InputError(
@@ -128,25 +133,46 @@ def _table(
     where = f"couplings of shell {shell} ({one}–{other})"
     table = np.zeros((len(rows), len(columns)))
     if isinstance(given, Mapping):
-        for (a, b), value in given.items():
+        for pair, value in given.items():
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise InputError(f"{where}: {pair!r} is no pair of species; give ('Sc', 'Ta')")
+            a, b = pair
             if a not in rows or b not in columns:
                 raise InputError(
                     f"{where}: no pair {a}–{b}; species are {', '.join(rows)} and "
                     f"{', '.join(columns)}"
                 )
+            if not is_number(value):
+                raise InputError(f"{where}: {a}–{b} is {shown(value)}; give a finite number in eV")
+            if one == other and given.get((b, a), value) != value:
+                raise InputError(
+                    f"{where}: {a}–{b} is {value} but {b}–{a} is {given[b, a]}; give the pair once"
+                )
             table[rows.index(a), columns.index(b)] = value
             if one == other:
                 table[rows.index(b), columns.index(a)] = value
-    else:
-        values = np.asarray(given, dtype=float)
-        if values.shape != table.shape:
-            raise InputError(f"{where} have shape {values.shape}; {table.shape} was expected")
-        table = values.copy()
-    if not np.isfinite(table).all():
-        raise InputError(f"{where} are not finite; give energies in eV")
-    if one == other and not np.allclose(table, table.T, rtol=0, atol=1e-12):
-        raise InputError(f"{where} are not symmetric: a pair has one energy, whichever comes first")
-    return table
+        return table
+    try:
+        values = np.array(given, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{where} are {shown(given)}; give numbers in eV") from None
+    if values.shape != table.shape:
+        raise InputError(
+            f"{where} have shape {values.shape}; give one row per species of {one} and one column "
+            f"per species of {other}, {table.shape}"
+        )
+    if not np.isfinite(values).all():
+        a, b = np.argwhere(~np.isfinite(values))[0]
+        raise InputError(
+            f"{where}: {rows[a]}–{columns[b]} is {values[a, b]}; give a finite number in eV"
+        )
+    if one == other and not np.allclose(values, values.T, rtol=0, atol=1e-12):
+        a, b = np.argwhere(values != values.T)[0]
+        raise InputError(
+            f"{where} are not symmetric: {rows[a]}–{rows[b]} is {values[a, b]} but "
+            f"{rows[b]}–{rows[a]} is {values[b, a]}; give a pair one energy, whichever comes first"
+        )
+    return values
 
 
 def _onsite(
@@ -159,13 +185,22 @@ def _onsite(
                 f"onsite: no sublattice {name!r}; there are {', '.join(lattice.names)}"
             )
         species = lattice.sublattices[name].species
+        if not isinstance(energies, Mapping):
+            raise InputError(
+                f"onsite energies of {name} are {shown(energies)}; give eV by species, such as "
+                f"{{'{name}': {{'{species[0]}': 0.1}}}}"
+            )
         table = np.zeros(len(species))
         for symbol, value in energies.items():
             if symbol not in species:
-                raise InputError(f"onsite: {name} holds {', '.join(species)}, not {symbol!r}")
+                raise InputError(
+                    f"onsite: no species {symbol!r} on {name}; it holds {', '.join(species)}"
+                )
+            if not is_number(value):
+                raise InputError(
+                    f"onsite: {symbol} on {name} is {shown(value)}; give a finite number in eV"
+                )
             table[species.index(symbol)] = value
-        if not np.isfinite(table).all():
-            raise InputError(f"onsite energies of {name} are not finite; give energies in eV")
         interactions += [
             Interaction((kind,), np.zeros((1, 3), dtype=np.int64), table)
             for kind, of in enumerate(sublattice_of_kind)
@@ -191,10 +226,11 @@ def _shell_pairs(
         cells = np.array(list(itertools.product(*(range(-r - 1, r + 2) for r in reach))))
         pairs = []
         for a, b in itertools.product(centres, others):
-            where = tiling.basis[b] - tiling.basis[a] + cells @ tiling.primitive
-            distance = np.linalg.norm(where, axis=1)
+            apart = tiling.basis[b] - tiling.basis[a]
+            nearest = cells - np.round(apart @ np.linalg.inv(tiling.primitive)).astype(int)
+            distance = np.linalg.norm(apart + nearest @ tiling.primitive, axis=1)
             near = np.flatnonzero((distance < cutoff) & (distance > 1e-6))
-            pairs += [(float(distance[n]), a, b, tuple(cells[n].tolist())) for n in near]
+            pairs += [(float(distance[n]), a, b, tuple(nearest[n].tolist())) for n in near]
         pairs.sort()
         steps = np.diff([p[0] for p in pairs], prepend=pairs[0][0] if pairs else 0.0)
         label = np.cumsum(steps > 1e-3)

@@ -109,18 +109,20 @@ def star_of(
     onsite = np.zeros(n_species[kind])
     around: list[tuple[tuple[Neighbour, ...], np.ndarray]] = []
     for sites, table in clusters.items():
+        if not np.any(table):  # parts that cancel
+            continue
         for centre, (of, origin) in enumerate(sites):
             if of != kind:
                 continue
             if len(sites) == 1:
                 onsite += table
                 continue
-            others = [
+            rest = [
                 (k, (c[0] - origin[0], c[1] - origin[1], c[2] - origin[2]))
                 for n, (k, c) in enumerate(sites)
                 if n != centre
             ]
-            around.append((tuple(others), np.moveaxis(table, centre, 0)))
+            around.append((tuple(rest), np.moveaxis(table, centre, 0)))
     # Neighbours of many-body clusters first: their words are the ones used most.
     use = Counter(neighbour for others, _ in around for neighbour in others if len(others) > 1)
     neighbours = sorted(

@@ -82,9 +82,9 @@ def hermite(matrix: np.ndarray) -> np.ndarray:
             pivot = rows[0]
             if len(rows) == 1 or rows[1][axis] == 0:
                 break
-            for row in rows[1:]:
-                turns = row[axis] // pivot[axis]
-                row[:] = [x - turns * p for x, p in zip(row, pivot, strict=True)]
+            for other in rows[1:]:
+                turns = other[axis] // pivot[axis]
+                other[:] = [x - turns * p for x, p in zip(other, pivot, strict=True)]
         rows.pop(0)
         result.append([-x for x in pivot] if pivot[axis] < 0 else pivot)
     box = np.array(result[::-1], dtype=np.int64)
@@ -129,7 +129,6 @@ def tiling_from_primitive(
     positions = lattice.atoms.positions[lattice.sites]
     cells = np.zeros((len(positions), 3), dtype=np.int64)
     kinds = np.full(len(positions), -1, dtype=np.int64)
-    worst = 0.0
     left = np.arange(len(positions))
     for kind, origin in enumerate(basis):
         scaled = (positions[left] - origin) @ inverse
@@ -137,12 +136,13 @@ def tiling_from_primitive(
         away = np.linalg.norm((scaled - near) @ primitive, axis=1)
         fits = away < tolerance
         cells[left[fits]], kinds[left[fits]] = near[fits].astype(np.int64), kind
-        worst = max(worst, float(away[~fits].min(initial=0.0)))
         left = left[~fits]
     if len(left):
+        scaled = (positions[left[0]] - basis) @ inverse
+        off = np.linalg.norm((scaled - np.round(scaled)) @ primitive, axis=1).min()
         raise InputError(
-            f"site {left[0]} at {np.round(positions[left[0]], 3).tolist()} Å lies {worst:.3g} Å "
-            "or more from every site of the primitive cell: use the same origin, cell and "
+            f"site {left[0]} at {np.round(positions[left[0]], 3).tolist()} Å lies {off:.3g} Å "
+            "from the nearest site of the primitive cell: use the same origin, cell and "
             "undisplaced positions for both"
         )
     tiling = Tiling(primitive, basis, box, reduce_cells(cells, box), kinds)
@@ -185,6 +185,9 @@ def _basis(
     left = np.arange(len(positions))
     while len(left):
         basis.append(positions[left[0]])
+        # Next to the first one: neighbours then lie in neighbouring cells.
+        if len(basis) > 1:
+            basis[-1] = basis[-1] - np.round((basis[-1] - basis[0]) @ inverse) @ primitive
         scaled = (positions[left] - basis[-1]) @ inverse
         away = np.linalg.norm((scaled - np.round(scaled)) @ primitive, axis=1)
         left = left[(away > 4 * tolerance) | (labels[left] != labels[left[0]])]
