@@ -13,6 +13,8 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ..errors import InputError
 from ..lattice import VACANCY, Lattice
+from ..structures import one_line
+from ..sublattice import is_number, shown
 from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
 from .tiling import Tiling, tiling_from_primitive
@@ -52,7 +54,7 @@ class ClusterExpansion(LatticeHamiltonian):
     parameters
         float64 [n_parameters], in icet's order.
     scaling
-        Factor of the expansion's value; the number of atoms of the cell by default, as in
+        Factor of the expansion's value; the number of its atoms in the cell by default, as in
         mchammer.
     report
         How well a fit describes its data; None if the expansion was not fitted here.
@@ -82,7 +84,8 @@ class ClusterExpansion(LatticeHamiltonian):
             A supercell of its primitive structure with the same species on the same sites.
         scaling
             Factor of the expansion's value (eV per atom or per cell …) that makes it the energy of
-            the cell in eV; the number of atoms, vacant sites included, by default.
+            the cell in eV; by default the number of atoms that the expansion's structure has in
+            the cell, vacant sites included.
         threads
             Threads over which replicas are spread; by default the processor's.
 
@@ -92,6 +95,11 @@ class ClusterExpansion(LatticeHamiltonian):
             If the cell is no whole number of the expansion's primitive cells, or sites or species
             differ.
         """
+        if not hasattr(ce, "get_cluster_space_copy"):
+            raise InputError(
+                f"{shown(ce)} is no icet.ClusterExpansion; give one, or the path of a .ce file to "
+                "ClusterExpansion.read"
+            )
         return cls._build(
             ce.get_cluster_space_copy(),
             np.asarray(ce.parameters, dtype=float),
@@ -132,7 +140,10 @@ class ClusterExpansion(LatticeHamiltonian):
         try:
             ce = IcetExpansion.read(str(path))
         except Exception as error:
-            raise InputError(f"{path} is no cluster expansion of icet: {error}") from error
+            raise InputError(
+                f"{path} is no cluster expansion of icet ({one_line(error)}); give a file that "
+                "icet's ClusterExpansion.write made"
+            ) from error
         return cls.from_icet(ce, lattice, **options)
 
     @classmethod
@@ -148,7 +159,10 @@ class ClusterExpansion(LatticeHamiltonian):
         report: FitReport | None = None,
     ) -> ClusterExpansion:
         basis = _Basis(cluster_space, lattice)
-        scaling = float(len(lattice.atoms)) if scaling is None else float(scaling)
+        if scaling is None:
+            scaling = float(basis.n_cells * len(cluster_space.primitive_structure))
+        elif not is_number(scaling):
+            raise InputError(f"scaling is {shown(scaling)}; give a finite number")
         constant, interactions = basis.interactions(scaling * parameters)
         self = cls.__new__(cls)
         LatticeHamiltonian.__init__(
@@ -156,17 +170,35 @@ class ClusterExpansion(LatticeHamiltonian):
             constant=constant, field=field, threads=threads,
         )  # fmt: skip
         self.cluster_space, self.parameters = cluster_space, parameters
-        self.scaling, self.report = scaling, report
+        self.scaling, self.report = float(scaling), report
         return self
 
     def cluster_vectors(self, occupations: np.ndarray) -> np.ndarray:
-        """Cluster vectors of icet, float64 [n_replicas, n_parameters], of [n_replicas, n_sites]."""
+        """Cluster vectors of icet, float64 [n_replicas, n_parameters], of [n_replicas, n_sites].
+
+        Raises
+        ------
+        InputError
+            If the lattice's spectators are not those of the expansion.
+        """
         occupations = self.lattice.check(occupations)
         replicas = np.atleast_2d(occupations)
-        vectors = [
-            self.cluster_space.get_cluster_vector(full_atoms(self.lattice, o)) for o in replicas
-        ]
+        vectors = [self.cluster_space.get_cluster_vector(self._icet_atoms(o)) for o in replicas]
         return np.array(vectors).reshape((*occupations.shape[:-1], -1))
+
+    def _icet_atoms(self, occupation: np.ndarray) -> Atoms:
+        """Return the structure of an occupation with the atoms that the expansion knows."""
+        atoms = full_atoms(self.lattice, occupation)
+        primitive = self.cluster_space.primitive_structure
+        n_known = len(primitive) * self.lattice.n_sites // len(self.tiling.basis)
+        if n_known == self.lattice.n_sites:  # an expansion without spectators
+            return atoms[self.lattice.sites]
+        if n_known != len(atoms):
+            raise InputError(
+                f"the lattice has {len(atoms)} atoms but the expansion's structure {n_known} in "
+                "this cell: give both the same spectators for cluster vectors"
+            )
+        return atoms
 
     def to_icet(self) -> Any:
         """Return the expansion as an ``icet.ClusterExpansion``.
@@ -243,7 +275,7 @@ class ClusterExpansion(LatticeHamiltonian):
         )  # fmt: skip
         return cls._build(
             cluster_space, parameters / len(lattice.atoms), lattice,
-            scaling=None, threads=threads, field=field, report=report,
+            scaling=float(len(lattice.atoms)), threads=threads, field=field, report=report,
         )  # fmt: skip
 
 

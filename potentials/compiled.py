@@ -6,6 +6,9 @@ its order: taking them out of a tuple costs more than a swap. ``padded`` is an o
 margin of images. Indices are unsigned, which spares the test for negative ones.
 """
 
+# mypy: ignore-errors
+# Types are numba's: it infers them from the arrays, and mypy does not know its rules.
+
 from __future__ import annotations
 
 import math
@@ -218,6 +221,17 @@ def total_energy(
 
 
 @inlined
+def sort_members(home, padded, bounds, first_group, members, cursor):
+    """List the positions of all sites group by group, in the order of the sites."""
+    for g in range(len(cursor)):
+        cursor[g] = bounds[g]
+    for n in range(len(home)):
+        group = first_group[n] + np.uint64(padded[home[n]])
+        members[cursor[group]] = home[n]
+        cursor[group] += ONE
+
+
+@inlined
 def choose_pair(pairs, rng):
     """Pair of groups by the cumulative numbers of unlike pairs in the last column."""
     last = len(pairs) - 1
@@ -233,16 +247,20 @@ def choose_pair(pairs, rng):
 def swap_block(
     star, star_of_kind, parts, part_of_kind, explicit, masks, strengths, single, levels, shift,
     n_kinds, field, home, edge, image_row, image_bounds, images, padded, near, bits,
-    energy, rng, beta, pairs, members, bounds, kept, energies, accepted, thin,
+    energy, rng, beta, pairs, bounds, first_group, members, cursor, kept, energies, accepted, thin,
 ):  # fmt: skip
     """Metropolis swaps of unlike species; keeps every ``thin``-th state.
 
     ``pairs`` [n_pairs, 3]: the two groups of sites (by sublattice and species) and the cumulative
-    number of pairs. ``members`` lists the positions of all groups' sites, ``bounds`` where each
-    group begins; swapped sites change place in the lists, so that groups keep their sizes. Kept are
-    occupations [n_draws, n_sites], energies and numbers of accepted moves [n_draws].
+    number of pairs. ``bounds`` says where each group begins in ``members``, the positions of all
+    groups' sites; a site's group is ``first_group`` plus its species. Swapped sites change place in
+    the list, so that groups keep their sizes; every draw starts from the list in the order of the
+    sites, so that it depends on the occupation and the generator alone. ``members`` and ``cursor``
+    are scratch. Kept are occupations [n_draws, n_sites], energies and numbers of accepted moves
+    [n_draws].
     """
     for draw in range(len(energies)):
+        sort_members(home, padded, bounds, first_group, members, cursor)
         number = 0
         for _ in range(thin):
             p = choose_pair(pairs, rng)

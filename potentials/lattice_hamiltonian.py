@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError, ModelError
 from ..lattice import Lattice
+from ..sublattice import is_number, is_whole, shown
 from .interactions import Interaction, Tables, build_tables
 from .tiling import Tiling
 
@@ -69,15 +70,17 @@ class LatticeHamiltonian:
         field: np.ndarray | None = None,
         threads: int | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InputError(f"threads is {threads}; give 1 or more")
+        if threads is not None and not is_whole(threads, least=1):
+            raise InputError(f"threads is {shown(threads)}; give a whole number, 1 or more")
+        if not is_number(constant):
+            raise InputError(f"constant is {shown(constant)}; give a finite energy in eV")
         self.lattice = lattice
         self.tiling = tiling
         self.interactions = tuple(interactions)
         self.constant = float(constant)
         self.threads = threads or _processors()
         allowed = np.asarray(lattice.allowed)
-        n_species = _species_by_kind(allowed, tiling)
+        n_species = _species_by_kind(lattice, tiling)
         if field is not None:
             field = _checked_field(field, allowed)
         self.tables: Tables = build_tables(self.interactions, tiling, n_species, field)
@@ -96,7 +99,7 @@ class LatticeHamiltonian:
         """Total energies in eV, [n_replicas], of occupations [n_replicas, n_sites]."""
         occupations = self.lattice.check(occupations)
         replicas = np.atleast_2d(occupations).astype(np.int8, copy=False)
-        energies = self._spread(self._total, replicas)
+        energies = self._spread(self._total, list(replicas))
         return (self.constant + np.array(energies)).reshape(occupations.shape[:-1])
 
     def energy_and_gradient(self, occupations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,9 +161,12 @@ class LatticeHamiltonian:
         """
         from .compiled import swap_block  # noqa: PLC0415
 
+        first_group = np.asarray(self.lattice.sublattice_of_site).astype(np.uint64)
+        first_group *= np.uint64(self.lattice.n_species_max)
+
         def run(replica: int, out: tuple[np.ndarray, ...]) -> None:
             occupation = occupations[replica].astype(np.int8)
-            pairs, members, bounds = self._groups(occupation)
+            pairs, bounds = self._groups(occupation)
             if not len(pairs):
                 raise InputError(
                     f"replica {replica} holds one species per sublattice, so there is nothing to "
@@ -169,7 +175,8 @@ class LatticeHamiltonian:
             t = self.tables
             swap_block(
                 *t.gas, *t.frame, self._padded(occupation), *t.scratch(), float(energies[replica]),
-                rngs[replica], float(beta), pairs, t.home[members], bounds, *out, thin,
+                rngs[replica], float(beta), pairs, bounds, first_group, np.empty_like(t.home),
+                np.empty_like(bounds[:-1]), *out, thin,
             )  # fmt: skip
 
         return self._block(run, occupations.shape, n_draws)
@@ -196,11 +203,8 @@ class LatticeHamiltonian:
         """
         from .compiled import flip_block  # noqa: PLC0415
 
-        first = np.array([np.argmax(self.tiling.kinds == k) for k in range(len(self.tiling.basis))])
+        by_kind = self._potentials_by_kind(np.asarray(potentials, dtype=float))
         flippable = self.tables.home[np.asarray(self.lattice.allowed).sum(axis=1) > 1]
-        by_kind = np.ascontiguousarray(
-            np.asarray(potentials, dtype=float)[np.asarray(self.lattice.sublattice_of_site)[first]]
-        )
 
         def run(replica: int, out: tuple[np.ndarray, ...]) -> None:
             t = self.tables
@@ -276,12 +280,30 @@ class LatticeHamiltonian:
         self._spread(lambda job: run(*job), jobs)
         return LatticeBlock(kept.transpose(1, 0, 2).view(np.uint8), energies.T, accepted.T)
 
-    def _groups(self, occupation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sites by (sublattice, species) and the pairs of groups that can swap, cumulatively."""
+    def _potentials_by_kind(self, potentials: np.ndarray) -> np.ndarray:
+        """Chemical potentials of every kind of site, [n_kinds, n_species_max]."""
+        every = potentials[np.asarray(self.lattice.sublattice_of_site)]
+        _, first = np.unique(self.tiling.kinds, return_index=True)
+        by_kind = np.ascontiguousarray(every[first])
+        differing = np.flatnonzero((every != by_kind[self.tiling.kinds]).any(axis=1))
+        if len(differing):
+            site = int(differing[0])
+            one, other = (
+                self.lattice.names[int(self.lattice.sublattice_of_site[n])]
+                for n in (first[self.tiling.kinds[site]], site)
+            )
+            raise InputError(
+                f"sublattices {one} and {other} differ in their chemical potentials but are the "
+                "same site of the primitive cell: give them the same, or use a primitive cell that "
+                "tells them apart"
+            )
+        return by_kind
+
+    def _groups(self, occupation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of groups (sublattice, species) that can swap, cumulatively; bounds of groups."""
         most = self.lattice.n_species_max
         group = np.asarray(self.lattice.sublattice_of_site) * most + occupation
         counts = np.bincount(group, minlength=len(self.lattice.names) * most)
-        members = np.argsort(group, kind="stable").astype(np.uint32)
         bounds = np.concatenate([[0], np.cumsum(counts)])
         rows, total = [], 0
         for s in range(len(self.lattice.names)):
@@ -290,7 +312,7 @@ class LatticeHamiltonian:
                     if counts[a] and counts[b]:
                         total += int(counts[a]) * int(counts[b])
                         rows.append((a, b, total))
-        return np.array(rows, dtype=np.uint64).reshape(-1, 3), members, bounds.astype(np.uint64)
+        return np.array(rows, dtype=np.uint64).reshape(-1, 3), bounds.astype(np.uint64)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_pool"}
@@ -302,27 +324,40 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _species_by_kind(allowed: np.ndarray, tiling: Tiling) -> list[int]:
-    """Count the species of every kind of site; sites of one kind must allow as many."""
-    counts = allowed.sum(axis=1)
-    result = []
-    for kind in range(len(tiling.basis)):
-        found = np.unique(counts[tiling.kinds == kind])
-        if len(found) > 1:
-            raise InputError(
-                f"sites of one kind allow {found.tolist()} species: sublattices must follow the "
-                "translations of the interactions"
-            )
-        result.append(int(found[0]))
-    return result
+def _species_by_kind(lattice: Lattice, tiling: Tiling) -> list[int]:
+    """Count the species of every kind of site; sites of one kind must allow the same ones."""
+    numbers = np.asarray(lattice.atomic_numbers)
+    _, first = np.unique(tiling.kinds, return_index=True)
+    differing = np.flatnonzero((numbers != numbers[first[tiling.kinds]]).any(axis=1))
+    if len(differing):
+        site = int(differing[0])
+        like = int(first[tiling.kinds[site]])
+        raise InputError(
+            f"sites {like} and {site} are the same site of the primitive cell but hold "
+            f"{', '.join(lattice.species_of(like))} and {', '.join(lattice.species_of(site))}: "
+            "give them the same species in the same order"
+        )
+    return np.asarray(lattice.allowed).sum(axis=1)[first].tolist()
 
 
 def _checked_field(field: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    field = np.asarray(field, dtype=np.float64)
+    try:
+        field = np.asarray(field, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"energies of single sites are {shown(field)}; give numbers in eV"
+        ) from None
     if field.shape != allowed.shape:
-        raise InputError(f"field has shape {field.shape}; {allowed.shape} was expected")
+        raise InputError(
+            f"energies of single sites have shape {field.shape}; give one number in eV per site "
+            f"and species, {allowed.shape}"
+        )
     if not np.isfinite(field).all():
-        raise InputError("field has entries that are not finite; give energies in eV")
+        site, species = np.argwhere(~np.isfinite(field))[0]
+        raise InputError(
+            f"the energy of species {species} on site {site} is {field[site, species]}; give "
+            "finite energies in eV"
+        )
     return np.where(allowed, field, 0.0)
 
 
@@ -335,6 +370,8 @@ def _checked_move(
             f"sites has shape {sites.shape} and species {species.shape}; "
             f"both must be [{len(occupations)}, m]"
         )
+    if sites.dtype.kind not in "iu" or species.dtype.kind not in "iu":
+        raise InputError(f"sites are {sites.dtype} and species {species.dtype}; give whole numbers")
     if sites.size and (sites.min() < -1 or sites.max() >= lattice.n_sites):
         raise InputError(f"sites must lie in 0…{lattice.n_sites - 1}, or be −1 for padding")
     used = sites >= 0
@@ -344,7 +381,9 @@ def _checked_move(
     )
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
+        site = int(sites[row, column])
         raise InputError(
-            f"species {species[row, column]} is not allowed on site {sites[row, column]}"
+            f"species {species[row, column]} is not allowed on site {site}; give the index of one "
+            f"of {', '.join(lattice.species_of(site))}, from 0"
         )
     return sites, species.astype(np.int8)
