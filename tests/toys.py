@@ -149,3 +149,37 @@ def shuffled(lattice: Lattice, occupation, n_replicas: int, seed: int) -> np.nda
         sites = np.flatnonzero(lattice.sublattice_of_site == sublattice)
         states[:, sites] = rng.permuted(states[:, sites], axis=1)
     return states
+
+
+def square_lattice(side: int) -> Lattice:
+    """Square lattice of Sc and Ta whose first neighbours all lie in the plane."""
+    atoms = Atoms("Sc", positions=[[0, 0, 0]], cell=[3.0, 3.0, 30.0], pbc=True)
+    atoms = atoms.repeat((side, side, 1))
+    return Lattice(atoms, {"s": Sublattice("Sc", ("Sc", "Ta"))})
+
+
+def any_occupations(lattice: Lattice, n_replicas: int, seed: int) -> np.ndarray:
+    """Independent uniform species on every site, int8 [n_replicas, n_sites]."""
+    sizes = np.asarray(lattice.allowed).sum(axis=1)
+    rng = np.random.default_rng(seed)
+    return (rng.random((n_replicas, lattice.n_sites)) * sizes).astype(np.int8)
+
+
+def couplings_between(lattice: Lattice, one: str, other: str, n_shells: int, seed: int) -> list:
+    """Random energies of pairs, one array per shell, symmetric within a sublattice."""
+    rng = np.random.default_rng(seed)
+    shape = [len(lattice.sublattices[name].species) for name in (one, other)]
+    tables = [0.05 * rng.normal(size=shape) for _ in range(n_shells)]
+    return [t + t.T for t in tables] if one == other else tables
+
+
+def pair_energies(lattice: Lattice, couplings: dict, occupations: np.ndarray) -> np.ndarray:
+    """Energies of pairs from the lattice's own neighbour shells, without any tables."""
+    total = np.zeros(len(occupations))
+    for (one, other), tables in couplings.items():
+        shells = lattice.shells(len(tables), one, other)
+        for shell, table in zip(shells, tables, strict=True):
+            i, j = shell.pairs.T
+            energies = table[occupations[:, i], occupations[:, j]].sum(axis=1)
+            total += energies / 2 if one == other else energies
+    return total
