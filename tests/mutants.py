@@ -6,9 +6,14 @@ tells that rule kept from that rule broken.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
-from alchemc.sampler import GibbsWithGradients, Mixture, RandomSwap
+from alchemc.protocols import State
+from alchemc.sampler import GibbsWithGradients, Mixture, RandomFlip, RandomSwap
+from alchemc.sampler._metropolis import draw_uniforms, settle
+from alchemc.sampler._swaps import apply_swap
 
 
 class AsymmetricSwap(RandomSwap):
@@ -69,3 +74,68 @@ class ChoosesByEnergy(Mixture):
 
     def _choose(self, uniforms):
         return np.where(self._high, 0, len(self.kernels) - 1)
+
+
+class ForgetsToSkipTheOldSpecies(RandomFlip):
+    """Draws the new species from one too few: never the last, at times the old one."""
+
+    def _draw(self, occupations, uniforms):
+        flip = super()._draw(occupations, uniforms)
+        rows = np.arange(len(occupations))
+        old = occupations[rows, flip.sites[:, 0]]
+        return flip._replace(species=flip.species - (flip.species > old[:, None]))
+
+
+class PrefersHighSpecies(RandomFlip):
+    """Draws high species more often than low ones, and takes q(x|y) = q(y|x) for it."""
+
+    def _draw(self, occupations, uniforms):
+        return super()._draw(occupations, np.stack([uniforms[:, 0], np.sqrt(uniforms[:, 1])], 1))
+
+
+class SwapOfStrangers(RandomSwap):
+    """Adds the energies of two single flips, as if the two sites never met in a cluster."""
+
+    def step(self, state, rngs):
+        uniforms = draw_uniforms(rngs, 4)
+        swap = self._draw(state.occupations, uniforms[:, :3])
+        change = sum(
+            self.hamiltonian.energy_change(
+                state.occupations, swap.sites[:, [n]], swap.species[:, [n]]
+            )
+            for n in (0, 1)
+        )
+        proposed = State(apply_swap(state.occupations, swap), state.energy + change, state.gradient)
+        return settle(
+            state,
+            proposed,
+            swap,
+            log_density=self.ensemble.log_density,
+            log_hastings=np.zeros(len(uniforms)),
+            uniforms=uniforms[:, 3],
+        )
+
+
+def wrong_sign_of_mu(ensemble):
+    """Return the semi-grand ensemble with exp(−β[E + Σ μN]) for its weight."""
+    broken = ensemble.with_temperature(ensemble.temperature)
+    object.__setattr__(broken, "_mu", -ensemble.potentials)
+    return broken
+
+
+def with_strengths(hamiltonian, change):
+    """Return the Hamiltonian with changed couplings in its changes, not in its energies."""
+    broken = copy.copy(hamiltonian)
+    tables = hamiltonian.tables
+    broken.tables = tables._replace(strengths=np.array(change(tables.strengths)))
+    return broken
+
+
+def half_the_strength(hamiltonian):
+    """Return the Hamiltonian with every pair in a change counted half: the factor 2 is missing."""
+    return with_strengths(hamiltonian, lambda strengths: 0.5 * strengths)
+
+
+def wrong_pair_table(hamiltonian):
+    """Return the Hamiltonian with the couplings of its clusters in another order in changes."""
+    return with_strengths(hamiltonian, lambda strengths: strengths[::-1])
