@@ -76,8 +76,8 @@ CASES = {
     ),
     "more than 64 neighbours, two species": Case(FCC, [9.0, 4.1], ["Au", "Pd"], 4 * np.eye(3)),
     "more than 64 neighbours, three species": Case(FCC, [7.5, 4.1], ["Au", "Cu", "Pd"], SKEWED),
-    "five species, more codes than a byte holds": Case(
-        FCC, [4.1, 3.0, 3.0, 3.0], ["Ag", "Au", "Cu", "Ni", "Pd"], 3 * np.eye(3)
+    "seven species, more codes than a byte holds": Case(
+        FCC, [3.0, 3.0, 3.0], ["Ag", "Al", "Au", "Cu", "Ni", "Pd", "Pt"], 3 * np.eye(3)
     ),
 }  # fmt: skip
 
@@ -173,8 +173,8 @@ def test_the_cases_reach_both_sides_of_a_word():
     assert words["binary fcc in a skewed cell"] == 1
     assert words["more than 64 neighbours, two species"] == 4
     assert words["more than 64 neighbours, three species"] == 2
-    codes = built("five species, more codes than a byte holds")[2].tables.groups[:, 3]
-    assert codes.max() == 5**4
+    codes = built("seven species, more codes than a byte holds")[2].tables.groups[:, 3]
+    assert codes.max() == 7**3
 
 
 def test_species_may_come_in_another_order_than_in_icet():
