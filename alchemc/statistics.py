@@ -268,9 +268,13 @@ def _series(x: np.ndarray) -> np.ndarray:
 
 
 def _standardized(x: np.ndarray) -> np.ndarray:
-    """Deviations from the mean in units of the largest: no offset is left to round them away."""
+    """Deviations from the mean in units of the largest: no offset is left to round them away.
+
+    Rounded to 1e-9 of it: arrangements that symmetry makes equal have energies that differ by
+    rounding, and ranks would take that for a difference between chains.
+    """
     centred = x - x.mean()
-    return np.asarray(centred / np.abs(centred).max())
+    return np.asarray(np.round(centred / np.abs(centred).max(), 9) + 0.0)
 
 
 def _constant(x: np.ndarray) -> bool:

@@ -153,3 +153,12 @@ def test_values_that_are_not_finite_and_wrong_shapes_are_refused():
 def test_what_is_no_real_number_is_refused(x):
     with pytest.raises(InputError, match="no real numbers"):
         statistics.summary(x)
+
+
+def test_rounding_of_equal_energies_is_no_difference_between_chains():
+    """Two equivalent ground states, one in each half of the chains, and rare excitations."""
+    rng = np.random.default_rng(4)
+    x = np.where(rng.random((1000, 4)) < 0.08, 0.4, 0.0) - 330.0
+    noisy = x + 1e-13 * np.array([0.0, 0.0, 1.0, 1.0])
+    assert statistics.rhat(noisy) == pytest.approx(statistics.rhat(x))
+    assert statistics.rhat(x) < 1.01

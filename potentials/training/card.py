@@ -26,7 +26,7 @@ def model_card(card: dict[str, Any], notice: str) -> str:
         f"Last stage: {training['steps']} updates. The loss holds energies, forces, stresses and",
         "energy differences between arrangements of the same cell.",
         "",
-        "Root mean square errors on validation groups at the last update:",
+        "Root mean square errors on groups of configurations that were not trained on:",
         f"energy {validation['energy']:.1f} meV/atom, forces {validation['forces']:.0f} meV/Å,",
         f"stress {validation['stress']:.2f} GPa, ordering {validation['ordering']:.1f} meV/atom.",
         "",
