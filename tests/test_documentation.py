@@ -17,8 +17,9 @@ def blocks(path, language):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 def test_python_snippets_run(document, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    names = {"__name__": "snippet"}  # a reader goes from one to the next
     for snippet in blocks(document, "python"):
-        exec(compile(snippet, document.name, "exec"), {"__name__": "snippet"})  # noqa: S102
+        exec(compile(snippet, document.name, "exec"), names)  # noqa: S102
 
 
 def test_every_relative_link_leads_somewhere():
