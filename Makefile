@@ -25,6 +25,11 @@ $(VENV)/.development: $(VENV)/.dependencies
 	$(PIP) install --quiet -c constraints.txt -r $@.txt
 	touch $@
 
+$(VENV)/.benchmarks: $(VENV)/.development
+	$(BIN)/python -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print('\n'.join(e['bench']))" > $@.txt
+	$(PIP) install --quiet -c constraints.txt -r $@.txt
+	touch $@
+
 # A regular installation: what is tested is what a user gets.
 $(VENV)/.package: $(SOURCES) $(VENV)/.dependencies
 	rm -rf build
@@ -44,7 +49,7 @@ lint: $(VENV)/.development $(VENV)/.package
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p alchemc
 	cd $(VENV) && bin/lint-imports --config ../pyproject.toml
 
-bench: $(VENV)/.development $(VENV)/.package
+bench: $(VENV)/.benchmarks $(VENV)/.package
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 format: $(VENV)/.development

@@ -175,7 +175,8 @@ def _write_icet(run: Run, points: list[xr.Dataset], path: Path, every: int) -> i
         ensemble_parameters={"temperature": float(point["temperature"])},
         metadata={"written_by": f"alchemc {__version__}"},
     )
-    thin = int(run.config.get("run", {}).get("thin", 1))
+    # A stored run keeps its campaign, one in memory the arguments of ``sample``.
+    thin = int(run.config.get("run", run.config).get("thin", 1))
     series = point.isel(chain=0, draw=slice(None, None, every))
     for row in range(series.sizes["draw"]):
         one = series.isel(draw=row)

@@ -251,6 +251,7 @@ def test_a_run_is_written_as_a_data_container_of_icet(tmp_path):
     path = tmp_path / "run.dc"
     assert export_run(run, path, chain=1) == 3
     container = DataContainer.read(str(path))
+    assert list(container.get("mctrial")) == [200, 400, 600]
     structures = container.get("trajectory")
     for atoms, potential in zip(structures, container.get("potential"), strict=True):
         assert abs(ce.predict(atoms) * len(atoms) - potential) < 1e-9 * lattice.n_sites
