@@ -1,7 +1,8 @@
 """Acceptance and effective samples per energy call of the swap kernels on the demo system.
 
 Run as ``python benchmarks/demo_samplers.py [steps]``; writes
-``benchmarks/results/demo_samplers.json``. A gradient is counted at its measured cost in energies.
+``benchmarks/results/demo_samplers.json``. A gradient is counted at its measured cost in energies;
+calls are counted as if nothing were remembered, though the small cell's few orderings are.
 """
 
 import json
@@ -17,7 +18,7 @@ from alchemc.sampler import draw_block, spawn_generators, warm_up
 from alchemc.statistics import effective_sample_size
 
 RESULT = Path(__file__).parent / "results" / "demo_samplers.json"
-TEMPERATURES = (20000.0, 10000.0, 7000.0)
+TEMPERATURES = (20000.0, 8000.0, 5500.0, 3800.0)
 HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
 
 
@@ -38,9 +39,7 @@ def measure(kernel, lattice, n_steps, seed):
     starts = np.stack([lattice.random(HALF, rng) for rng in rngs])
     state = kernel.init(starts, rngs)
     kernel, state, _ = warm_up(kernel, state, rngs, n_steps // 4)
-    begin = time.perf_counter()
     state, block = draw_block(kernel, state, rngs, n_steps, 1)
-    seconds = time.perf_counter() - begin
     order = analysis.ordering_series(lattice, block["occupation"], q="rock-salt")
     values = np.asarray(order)
     return {
@@ -53,17 +52,17 @@ def measure(kernel, lattice, n_steps, seed):
         "gradient_calls": int(block["gradient_calls"].sum()),
         "ess_energy": float(effective_sample_size(block["energy"])),
         "ess_order": float(effective_sample_size(values)),
-        "seconds": seconds,
     }
 
 
 def main():
     warnings.simplefilter("ignore")
-    n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
+    lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09, size=(2, 2, 2))
     hamiltonian = AlchemicalMACE(lattice, "bundled", dtype="float64")
     occupations = lattice.random(HALF, np.random.default_rng(0), n_replicas=2)
-    gradient_cost, energy_seconds = cost_of_gradient(hamiltonian, occupations)
+    forgetful = AlchemicalMACE(lattice, "bundled", dtype="float64", memory=0)
+    gradient_cost, energy_seconds = cost_of_gradient(forgetful, occupations)
     rows = []
     for temperature in TEMPERATURES:
         ensemble = Canonical(lattice, temperature)
@@ -81,7 +80,7 @@ def main():
                 flush=True,
             )
     document = {
-        "system": "Sr(Sc,Ta)O3, 2x2x2, ideal positions, float64",
+        "system": "Pb(Sc,Ta)O3, 2x2x2, ideal positions, float64",
         "gradient_cost_in_energies": gradient_cost,
         "seconds_per_energy": energy_seconds,
         "rows": rows,
