@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,25 @@ def _unpickling() -> str:
     return f"{UNSAFE_LOAD} is not set: torch.load runs no code from files"
 
 
+def _kernels() -> str:
+    """Compile the kernels of lattice Hamiltonians, or load them, by a step of a tiny model."""
+    import numpy as np  # noqa: PLC0415
+
+    from .. import builders, ensembles, potentials, sampler  # noqa: PLC0415  (numba)
+    from ..potentials.compilation import cache_folder  # noqa: PLC0415
+
+    begin = time.perf_counter()
+    lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=4.0, size=(2, 2, 2))
+    hamiltonian = potentials.PairHamiltonian(lattice, [{("Ti", "Zr"): -0.01}])
+    start = np.arange(lattice.n_sites) % 2
+    sampler.sample(
+        sampler.RandomSwap(hamiltonian, ensembles.Canonical(lattice, 1000.0)), start, n_steps=8
+    )
+    grand = ensembles.SemiGrandCanonical(lattice, 1000.0, {})
+    sampler.sample(sampler.RandomFlip(hamiltonian, grand), start, n_steps=8)
+    return f"compiled or loaded in {time.perf_counter() - begin:.1f} s, cache {cache_folder()}"
+
+
 def _write_access(folder: Path) -> str:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".alchemc-doctor-") as name:
         files.replace_atomically(Path(name) / "probe", b"probe")
@@ -83,4 +103,5 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "device": _device,
     "unpickling": _unpickling,
     "bundled model": _bundled_model,
+    "lattice kernels": _kernels,
 }
