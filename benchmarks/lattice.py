@@ -428,17 +428,19 @@ def draw_binder(result):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    grid = np.array(result["grid"])
+    shown = 1e4 * (np.array(result["grid"]) - K_C)
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(result["curves"])))
     for (size, curve), colour in zip(result["curves"].items(), colours, strict=True):
         values, error = np.array(curve), np.array(result["errors"][size])
-        axes.plot(grid, values, color=colour, label=f"L = {size}")
-        axes.fill_between(grid, values - error, values + error, color=colour, alpha=0.2, lw=0)
-    axes.axvline(K_C, color="0.4", ls=":", lw=1)
+        axes.plot(shown, values, color=colour, label=f"L = {size}")
+        axes.fill_between(shown, values - error, values + error, color=colour, alpha=0.2, lw=0)
+    axes.axvline(0.0, color="0.4", ls=":", lw=1)
     axes.axhline(U_STAR, color="0.4", ls=":", lw=1)
-    axes.annotate("K$_c$ = 0.2216546, U* = 0.46548", (K_C, U_STAR), (8, -14),
+    axes.annotate("K$_c$ = 0.2216546, U* = 0.46548", (0.0, U_STAR), (8, -14),
                   textcoords="offset points", fontsize=9, color="0.3")  # fmt: skip
-    axes.set(xlabel="K = J / k$_B$T", ylabel="Binder cumulant of rock-salt order")
+    axes.set(
+        xlabel="(K − K$_c$) × 10$^4$,  K = J / k$_B$T", ylabel="Binder cumulant of rock-salt order"
+    )
     axes.legend(frameon=False)
     FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, dpi=150)
