@@ -248,6 +248,7 @@ def swap_block(
     star, star_of_kind, parts, part_of_kind, explicit, masks, strengths, single, levels, shift,
     n_kinds, field, home, edge, image_row, image_bounds, images, padded, near, bits,
     energy, rng, beta, pairs, bounds, first_group, members, cursor, kept, energies, accepted, thin,
+    listed,
 ):  # fmt: skip
     """Metropolis swaps of unlike species; keeps every ``thin``-th state.
 
@@ -255,12 +256,13 @@ def swap_block(
     number of pairs. ``bounds`` says where each group begins in ``members``, the positions of all
     groups' sites; a site's group is ``first_group`` plus its species. Swapped sites change place in
     the list, so that groups keep their sizes; every draw starts from the list in the order of the
-    sites, so that it depends on the occupation and the generator alone. ``members`` and ``cursor``
-    are scratch. Kept are occupations [n_draws, n_sites], energies and numbers of accepted moves
-    [n_draws].
+    sites, so that it depends on the occupation and the generator alone; the first one goes on with
+    ``members`` as they are where ``listed``. ``cursor`` is scratch. Kept are occupations
+    [n_draws, n_sites], energies and numbers of accepted moves [n_draws].
     """
     for draw in range(len(energies)):
-        sort_members(home, padded, bounds, first_group, members, cursor)
+        if draw > 0 or not listed:
+            sort_members(home, padded, bounds, first_group, members, cursor)
         number = 0
         for _ in range(thin):
             p = choose_pair(pairs, rng)

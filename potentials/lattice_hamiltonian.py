@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +20,14 @@ from .tiling import Tiling
 __all__ = ["LatticeBlock", "LatticeHamiltonian"]
 
 MOST_DRIFT = 1e-8  # eV per site
+# Steps in compiled code between two returns to the interpreter, which sees Ctrl-C only there:
+# a tenth of a second for a few dozen neighbours, seconds for thousands of clusters.
+STEPS_BETWEEN_LOOKS = 1_000_000
+
+
+_Out = tuple[np.ndarray, np.ndarray, np.ndarray]
+# Runs on from an energy, fills its output and makes so many steps per draw; true inside a draw.
+_Part = Callable[[float, _Out, int, bool], None]
 
 
 class LatticeBlock(NamedTuple):
@@ -164,7 +173,7 @@ class LatticeHamiltonian:
         first_group = np.asarray(self.lattice.sublattice_of_site).astype(np.uint64)
         first_group *= np.uint64(self.lattice.n_species_max)
 
-        def run(replica: int, out: tuple[np.ndarray, ...]) -> None:
+        def start(replica: int) -> _Part:
             occupation = occupations[replica].astype(np.int8)
             pairs, bounds = self._groups(occupation)
             if not len(pairs):
@@ -172,14 +181,18 @@ class LatticeHamiltonian:
                     f"replica {replica} holds one species per sublattice, so there is nothing to "
                     "exchange: start from a mixed composition"
                 )
-            t = self.tables
-            swap_block(
-                *t.gas, *t.frame, self._padded(occupation), *t.scratch(), float(energies[replica]),
-                rngs[replica], float(beta), pairs, bounds, first_group, np.empty_like(t.home),
-                np.empty_like(bounds[:-1]), *out, thin,
-            )  # fmt: skip
+            t, padded = self.tables, self._padded(occupation)
+            scratch, members = t.scratch(), np.empty_like(t.home)
 
-        return self._block(run, occupations.shape, n_draws)
+            def run(energy: float, out: _Out, steps: int, inside: bool) -> None:
+                swap_block(
+                    *t.gas, *t.frame, padded, *scratch, energy, rngs[replica], float(beta), pairs,
+                    bounds, first_group, members, np.empty_like(bounds[:-1]), *out, steps, inside,
+                )  # fmt: skip
+
+            return run
+
+        return self._block(start, energies, n_draws, thin)
 
     def run_flips(
         self,
@@ -206,15 +219,19 @@ class LatticeHamiltonian:
         by_kind = self._potentials_by_kind(np.asarray(potentials, dtype=float))
         flippable = self.tables.home[np.asarray(self.lattice.allowed).sum(axis=1) > 1]
 
-        def run(replica: int, out: tuple[np.ndarray, ...]) -> None:
-            t = self.tables
-            flip_block(
-                *t.gas, *t.frame, self._padded(occupations[replica].astype(np.int8)),
-                *t.scratch(), float(energies[replica]), rngs[replica], float(beta), flippable,
-                t.species, by_kind, *out, thin,
-            )  # fmt: skip
+        def start(replica: int) -> _Part:
+            t, padded = self.tables, self._padded(occupations[replica].astype(np.int8))
+            scratch = t.scratch()
 
-        return self._block(run, occupations.shape, n_draws)
+            def run(energy: float, out: _Out, steps: int, inside: bool) -> None:  # noqa: ARG001
+                flip_block(
+                    *t.gas, *t.frame, padded, *scratch, energy, rngs[replica], float(beta),
+                    flippable, t.species, by_kind, *out, steps,
+                )  # fmt: skip
+
+            return run
+
+        return self._block(start, energies, n_draws, thin)
 
     def rederived(
         self, occupations: np.ndarray, energies: np.ndarray
@@ -271,14 +288,33 @@ class LatticeHamiltonian:
             return [function(job) for job in jobs]
         return list(self._pool.map(function, jobs))
 
-    def _block(self, run: Any, shape: tuple[int, ...], n_draws: int) -> LatticeBlock:
-        n_replicas, n_sites = shape
+    def _block(
+        self, start: Callable[[int], _Part], energies: np.ndarray, n_draws: int, thin: int
+    ) -> LatticeBlock:
+        """Run every replica's block part by part, so that Ctrl-C stops all of them soon."""
+        n_replicas, n_sites = len(energies), self.lattice.n_sites
         kept = np.empty((n_replicas, n_draws, n_sites), dtype=np.int8)
-        energies = np.empty((n_replicas, n_draws))
-        accepted = np.empty((n_replicas, n_draws), dtype=np.int64)
-        jobs = [(r, (kept[r], energies[r], accepted[r])) for r in range(n_replicas)]
-        self._spread(lambda job: run(*job), jobs)
-        return LatticeBlock(kept.transpose(1, 0, 2).view(np.uint8), energies.T, accepted.T)
+        after = np.empty((n_replicas, n_draws))
+        accepted = np.zeros((n_replicas, n_draws), dtype=np.int64)
+        stop = threading.Event()
+
+        def run(replica: int) -> None:
+            part, energy = start(replica), float(energies[replica])
+            for draws, done, steps in _parts(n_draws, thin, n_sites):
+                if stop.is_set():
+                    return
+                moves = np.empty(draws.stop - draws.start, dtype=np.int64)
+                out = (kept[replica, draws], after[replica, draws], moves)
+                part(energy, out, steps, done > 0)
+                accepted[replica, draws] += moves
+                energy = float(after[replica, draws.stop - 1])
+
+        try:
+            self._spread(run, range(n_replicas))
+        except BaseException:
+            stop.set()
+            raise
+        return LatticeBlock(kept.transpose(1, 0, 2).view(np.uint8), after.T, accepted.T)
 
     def _potentials_by_kind(self, potentials: np.ndarray) -> np.ndarray:
         """Chemical potentials of every kind of site, [n_kinds, n_species_max]."""
@@ -316,6 +352,19 @@ class LatticeHamiltonian:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_pool"}
+
+
+def _parts(n_draws: int, thin: int, n_sites: int) -> Iterator[tuple[slice, int, int]]:
+    """Parts of a block: the draws, steps of the first draw that were done before, steps to do.
+
+    Several whole draws, or a piece of one; neither changes what is drawn.
+    """
+    several = max(1, STEPS_BETWEEN_LOOKS // (thin + n_sites))  # a draw reads every site
+    for first in range(0, n_draws, several):
+        draws = slice(first, min(first + several, n_draws))
+        piece = min(thin, STEPS_BETWEEN_LOOKS)
+        for done in range(0, thin, piece):
+            yield draws, done, min(piece, thin - done)
 
 
 def _processors() -> int:

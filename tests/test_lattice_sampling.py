@@ -7,7 +7,11 @@ fixed. Power: the same tests refuse every mutant at p < 1e-6, or beyond 4 standa
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
+import threading
+import time
 import warnings
 from functools import cache
 from typing import Any, NamedTuple
@@ -34,6 +38,7 @@ from alchemc import (
     statistics,
 )
 from alchemc.errors import InputError
+from alchemc.potentials import lattice_hamiltonian
 from alchemc.protocols import Kernel
 from exactness import _chi_square
 from mutants import (
@@ -423,6 +428,39 @@ def test_two_blocks_equal_one_of_twice_the_length(name, kind):
     rngs = [sampler.restore_generator(s) for s in stored]
     _, second = sampler.draw_block(kernel, state, rngs, 20, 7)
     assert_equal(whole, {k: np.concatenate([first[k], second[k]]) for k in first})
+
+
+@pytest.mark.parametrize("steps", [3, 20, 150])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", REPRODUCED)
+def test_looks_at_the_interpreter_change_nothing(monkeypatch, name, kind, steps):
+    hamiltonian, _ = system(name)
+    kernel, starts = kernels(hamiltonian)[kind], mixed_starts(hamiltonian.lattice, 2)
+    blocks, ends = [], []
+    for looks in (lattice_hamiltonian.STEPS_BETWEEN_LOOKS, steps):
+        monkeypatch.setattr(lattice_hamiltonian, "STEPS_BETWEEN_LOOKS", looks)
+        rngs = sampler.spawn_generators(9, 2)
+        blocks.append(sampler.draw_block(kernel, kernel.init(starts, rngs), rngs, 12, 20)[1])
+        ends.append([rng.random() for rng in rngs])
+    assert_equal(*blocks)
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_ctrl_c_stops_a_long_draw_and_all_its_threads(kind, threads):
+    hamiltonian = copy.copy(system("pairs of two species")[0])
+    hamiltonian.threads = threads
+    kernel, rngs = kernels(hamiltonian)[kind], sampler.spawn_generators(10, 2)
+    state = kernel.init(mixed_starts(hamiltonian.lattice, 2), rngs)
+    state, _ = sampler.draw_block(kernel, state, rngs, 1)  # compiled
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sampler.draw_block(kernel, state, rngs, 2, 400_000_000)  # half a minute
+    sampler.draw_block(kernel, state, rngs, 1)  # waits for threads that are still busy
+    assert time.monotonic() - begin < 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
