@@ -23,7 +23,11 @@ __all__ = [
     "PairwiseSwaps",
     "Swap",
     "apply_swap",
+    "choose",
+    "exp_scaled",
     "flip_field",
+    "log_sigmoid",
+    "log_sum_exp",
     "swap_estimate",
 ]
 
@@ -31,10 +35,10 @@ _BLOCK_ELEMENTS = 1 << 20
 
 
 class Swap(NamedTuple):
-    """One proposed swap per replica; −1 where a replica has no unlike pair.
+    """One proposed swap (m = 2) or flip (m = 1) per replica; −1 where a replica has no move.
 
-    ``sites`` int64 and ``species`` int8 [n_replicas, 2], ``species`` what the sites are to hold;
-    ``log_probability`` float64 [n_replicas], of proposing this swap.
+    ``sites`` int64 and ``species`` int8 [n_replicas, m], ``species`` what the sites are to hold;
+    ``log_probability`` float64 [n_replicas], of proposing this move.
     """
 
     sites: np.ndarray
@@ -49,10 +53,8 @@ def flip_field(gradient: np.ndarray, occupations: np.ndarray) -> np.ndarray:
 
 
 def swap_estimate(field: np.ndarray, sites: np.ndarray, species: np.ndarray) -> np.ndarray:
-    """First-order change d_ij = h[i, b] + h[j, a] of the given swaps, [n_replicas]."""
-    rows = np.arange(len(field))
-    first = field[rows, sites[:, 0], species[:, 0]]
-    return np.asarray(first + field[rows, sites[:, 1], species[:, 1]])
+    """First-order change of the given moves, d_ij = h[i, b] + h[j, a] for swaps, [n_replicas]."""
+    return np.asarray(field[np.arange(len(field))[:, None], sites, species].sum(axis=1))
 
 
 def apply_swap(occupations: np.ndarray, swap: Swap) -> np.ndarray:
@@ -89,9 +91,9 @@ class FactorisedSwaps:
     def draw(self, field: np.ndarray, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
         """Draw one swap per replica from ``uniforms`` [n_replicas, 3]."""
         log_pairs = self._log_pair_weights(field, occupations)
-        log_total = _log_sum_exp(log_pairs)
+        log_total = log_sum_exp(log_pairs)
         movable = np.isfinite(log_total)
-        pair = _choose(_exp_scaled(log_pairs), uniforms[:, 0])
+        pair = choose(exp_scaled(log_pairs), uniforms[:, 0])
         sublattice, a, b = self._pairs[pair].T
         i = self._choose_site(field, occupations, (sublattice, a, b), uniforms[:, 1])
         j = self._choose_site(field, occupations, (sublattice, b, a), uniforms[:, 2])
@@ -104,7 +106,7 @@ class FactorisedSwaps:
         self, field: np.ndarray, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
     ) -> np.ndarray:
         """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
-        log_total = _log_sum_exp(self._log_pair_weights(field, occupations))
+        log_total = log_sum_exp(self._log_pair_weights(field, occupations))
         return np.asarray(0.5 * swap_estimate(field, sites, species) - log_total)
 
     def _log_pair_weights(self, field: np.ndarray, occupations: np.ndarray) -> np.ndarray:
@@ -115,7 +117,7 @@ class FactorisedSwaps:
             held = np.ascontiguousarray(occupations[:, members])
             forth = np.where(held == a, 0.5 * field[:, members, b], -np.inf)
             back = np.where(held == b, 0.5 * field[:, members, a], -np.inf)
-            log_weights[:, p] = _log_sum_exp(forth) + _log_sum_exp(back)
+            log_weights[:, p] = log_sum_exp(forth) + log_sum_exp(back)
         return log_weights
 
     def _choose_site(
@@ -130,7 +132,7 @@ class FactorisedSwaps:
         log_u = 0.5 * np.take_along_axis(field, becoming[:, None, None], axis=2)[:, :, 0]
         here = self._site_sublattice[None, :] == sublattice[:, None]
         mask = here & (occupations == holding[:, None])
-        return _choose(_exp_scaled(np.where(mask, log_u, -np.inf)), uniforms)
+        return choose(exp_scaled(np.where(mask, log_u, -np.inf)), uniforms)
 
 
 class PairwiseSwaps:
@@ -148,16 +150,16 @@ class PairwiseSwaps:
         """Draw one swap per replica from ``uniforms`` [n_replicas, 3], of which it uses two."""
         held = occupations.astype(np.int64)
         log_row_sums = self._log_row_sums(field, held)
-        log_total = _log_sum_exp(log_row_sums) - np.log(2.0)
+        log_total = log_sum_exp(log_row_sums) - np.log(2.0)
         movable = np.isfinite(log_total)
-        i = _choose(_exp_scaled(log_row_sums), uniforms[:, 0])
+        i = choose(exp_scaled(log_row_sums), uniforms[:, 0])
         log_row = self._log_rows(field, held, i[:, None])[:, 0]
-        j = _choose(_exp_scaled(log_row), uniforms[:, 1])
+        j = choose(exp_scaled(log_row), uniforms[:, 1])
         rows = np.arange(len(held))
         species = np.stack([held[rows, j], held[rows, i]], axis=1)
         sites = np.where(movable[:, None], np.stack([i, j], axis=1), -1)
         species = np.where(movable[:, None], species, -1).astype(np.int8)
-        log_weight = _log_sigmoid(swap_estimate(field, sites, species))
+        log_weight = log_sigmoid(swap_estimate(field, sites, species))
         return Swap(sites, species, np.where(movable, log_weight - log_total, 0.0))
 
     def log_probability(
@@ -165,8 +167,8 @@ class PairwiseSwaps:
     ) -> np.ndarray:
         """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
         log_row_sums = self._log_row_sums(field, occupations.astype(np.int64))
-        log_total = _log_sum_exp(log_row_sums) - np.log(2.0)
-        return np.asarray(_log_sigmoid(swap_estimate(field, sites, species)) - log_total)
+        log_total = log_sum_exp(log_row_sums) - np.log(2.0)
+        return np.asarray(log_sigmoid(swap_estimate(field, sites, species)) - log_total)
 
     def _log_row_sums(self, field: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Return log Σ_j w_ij for every site, [n_replicas, n_sites]; in all, pairs count twice."""
@@ -176,7 +178,7 @@ class PairwiseSwaps:
         for start in range(0, n_sites, block):
             sites = np.arange(start, min(start + block, n_sites))
             every = np.broadcast_to(sites, (n_replicas, len(sites)))
-            sums[:, sites] = _log_sum_exp(self._log_rows(field, held, every))
+            sums[:, sites] = log_sum_exp(self._log_rows(field, held, every))
         return sums
 
     def _log_rows(self, field: np.ndarray, held: np.ndarray, sites: np.ndarray) -> np.ndarray:
@@ -190,29 +192,29 @@ class PairwiseSwaps:
         species_of_other = np.where(unlike, other, 0)
         species_of_own = np.where(unlike, own, 0)
         estimate = field[replicas, i, species_of_other] + field[replicas, j, species_of_own]
-        return np.where(unlike, _log_sigmoid(estimate), -np.inf)
+        return np.where(unlike, log_sigmoid(estimate), -np.inf)
 
 
-def _log_sigmoid(x: np.ndarray) -> np.ndarray:
+def log_sigmoid(x: np.ndarray) -> np.ndarray:
     """Return log(exp(x)/(1 + exp(x))) without overflow."""
     return np.asarray(np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x))))
 
 
-def _exp_scaled(log_weights: np.ndarray) -> np.ndarray:
+def exp_scaled(log_weights: np.ndarray) -> np.ndarray:
     """exp(log_weights − their largest) along the last axis; rows of −inf become zeros."""
     peak = log_weights.max(axis=-1, keepdims=True)
     return np.exp(log_weights - np.where(np.isfinite(peak), peak, 0.0))
 
 
-def _log_sum_exp(log_weights: np.ndarray) -> np.ndarray:
+def log_sum_exp(log_weights: np.ndarray) -> np.ndarray:
     """Return log Σ exp along the last axis; −inf for rows of −inf."""
     peak = log_weights.max(axis=-1, initial=-np.inf)
     with np.errstate(divide="ignore"):
-        total = np.log(_exp_scaled(log_weights).sum(axis=-1))
+        total = np.log(exp_scaled(log_weights).sum(axis=-1))
     return np.asarray(total + np.where(np.isfinite(peak), peak, 0.0))
 
 
-def _choose(weights: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+def choose(weights: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """Index drawn with probability ∝ ``weights`` [n_replicas, n], one per row; 0 for zero rows.
 
     The threshold stays below the last partial sum, so an entry of weight 0 is never drawn.

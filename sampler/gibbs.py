@@ -1,4 +1,4 @@
-"""Swaps informed by the alchemical gradient (Gibbs with gradients)."""
+"""Swaps and flips informed by the alchemical gradient (Gibbs with gradients)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ._flips import GradientFlips
 from ._metropolis import Evaluation, check_start, draw_uniforms, evaluate, evaluate_where, settle
 from ._swaps import FactorisedSwaps, PairwiseSwaps, Swap, apply_swap, flip_field, swap_estimate
 
 __all__ = ["GibbsWithGradients"]
 
-_CHOICES = {"sqrt": FactorisedSwaps, "barker": PairwiseSwaps}
+_SWAPS = {"sqrt": FactorisedSwaps, "barker": PairwiseSwaps}
 
 
 @dataclass(frozen=True)
 class GibbsWithGradients:
-    r"""Swap two unlike sites of a sublattice, drawn by a locally balanced function of the gradient.
+    r"""Swap two unlike sites, or flip one, drawn by a locally balanced function of the gradient.
 
     With f the log density, g_ik = ∂f/∂λ_ik and the flip field h_ik = g_ik − g_i,σ(i), swapping
     sites i and j, which hold a and b, is estimated to change f by d_ij = h_ib + h_ja. The swap is
@@ -31,6 +33,9 @@ class GibbsWithGradients:
     w(d) = exp(d/2) (``balancing="sqrt"``) or exp(d)/(1 + exp(d)) (``"barker"``); both obey
     w(d) = exp(d) w(−d), so that the proposal alone is nearly reversible where d is right
     (Zanella 2020, doi:10.1080/01621459.2019.1585255; Grathwohl et al. 2021, arXiv:2102.04509).
+    In ensembles whose composition fluctuates the move is a flip of one site i to another species k,
+    with d = h_ik, weighed in the same way over all sites and species.
+
     What d gets wrong is repaired by
 
     .. math:: α = \min(1, e^{f(y) − f(x)} q(x|y)/q(y|x)),
@@ -53,11 +58,13 @@ class GibbsWithGradients:
         Target density.
     balancing
         ``"sqrt"`` or ``"barker"``.
+    move
+        ``"swap"`` or ``"flip"``; by default a flip in `SemiGrandCanonical` and a swap elsewhere.
 
     Raises
     ------
     InputError
-        If ``balancing`` is neither.
+        If ``balancing`` or ``move`` is neither, or flips are asked for in the canonical ensemble.
 
     Examples
     --------
@@ -82,13 +89,29 @@ class GibbsWithGradients:
     hamiltonian: Hamiltonian
     ensemble: Ensemble
     balancing: str = "sqrt"
-    _choice: FactorisedSwaps | PairwiseSwaps = field(init=False, repr=False, compare=False)
+    move: str | None = None
+    _choice: FactorisedSwaps | PairwiseSwaps | GradientFlips = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
-        if self.balancing not in _CHOICES:
+        if self.balancing not in _SWAPS:
             raise InputError(f"balancing {self.balancing!r} is not known: use 'sqrt' or 'barker'")
-        choice = _CHOICES[self.balancing](self.hamiltonian.lattice)
-        object.__setattr__(self, "_choice", choice)
+        move = self.move
+        if move is None:
+            move = "flip" if isinstance(self.ensemble, SemiGrandCanonical) else "swap"
+        if move not in ("swap", "flip"):
+            raise InputError(f"move {move!r} is not known: use 'swap' or 'flip'")
+        lattice = self.hamiltonian.lattice
+        if move == "swap":
+            object.__setattr__(self, "_choice", _SWAPS[self.balancing](lattice))
+            return
+        if isinstance(self.ensemble, Canonical):
+            raise InputError(
+                "flips change the composition, which the canonical ensemble fixes: use swaps, or "
+                "SemiGrandCanonical"
+            )
+        object.__setattr__(self, "_choice", GradientFlips(lattice, self.balancing))
 
     def init(self, occupations: np.ndarray, rngs: Generators) -> State:
         """State of chains at ``occupations`` [n_replicas, n_sites]; one gradient per replica."""
@@ -97,7 +120,7 @@ class GibbsWithGradients:
         )
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
-        """Propose one informed swap per replica, and accept or refuse it."""
+        """Propose one informed move per replica, and accept or refuse it."""
         uniforms = draw_uniforms(rngs, 4)
         unknown = np.isnan(state.gradient).any(axis=(1, 2))
         state = State(
@@ -112,12 +135,14 @@ class GibbsWithGradients:
             occupations,
             *self._evaluate_where(movable, occupations, (state.energy, state.gradient)),
         )
+        held = np.take_along_axis(state.occupations, np.maximum(swap.sites, 0), axis=1)
+        back = swap._replace(species=held)
         settled, info = settle(
             state,
             proposed,
             swap,
             log_density=self.ensemble.log_density,
-            log_hastings=self._log_reverse(proposed, swap) - swap.log_probability,
+            log_hastings=self._log_reverse(proposed, back) - swap.log_probability,
             uniforms=uniforms[:, 3],
         )
         estimate = swap_estimate(flips, swap.sites, swap.species)
@@ -159,10 +184,10 @@ class GibbsWithGradients:
         gradient = self.ensemble.log_density_gradient(state.gradient, state.occupations)
         return flip_field(gradient, state.occupations)
 
-    def _log_reverse(self, proposed: State, swap: Swap) -> np.ndarray:
-        """Return log q(x|y), the reverse swap weighed with the gradient at y."""
+    def _log_reverse(self, proposed: State, back: Swap) -> np.ndarray:
+        """Return log q(x|y), the move back weighed with the gradient at y."""
         return self._choice.log_probability(
-            self._field(proposed), proposed.occupations, swap.sites, swap.species[:, ::-1]
+            self._field(proposed), proposed.occupations, back.sites, back.species
         )
 
 
