@@ -189,10 +189,12 @@ class ClusterExpansion(LatticeHamiltonian):
     def _icet_atoms(self, occupation: np.ndarray) -> Atoms:
         """Return the structure of an occupation with the atoms that the expansion knows."""
         atoms = full_atoms(self.lattice, occupation)
-        primitive = self.cluster_space.primitive_structure
-        n_known = len(primitive) * self.lattice.n_sites // len(self.tiling.basis)
-        if n_known == self.lattice.n_sites:  # an expansion without spectators
-            return atoms[self.lattice.sites]
+        space = self.cluster_space
+        n_cells = self.lattice.n_sites // len(self.tiling.basis)
+        n_known = len(space.primitive_structure) * n_cells
+        n_mixed = sum(len(symbols) > 1 for symbols in space.chemical_symbols)
+        if n_known == n_mixed * n_cells:  # an expansion without spectators
+            return atoms[np.asarray(self.lattice.sites)[self.tiling.kinds < n_mixed]]
         if n_known != len(atoms):
             raise InputError(
                 f"the lattice has {len(atoms)} atoms but the expansion's structure {n_known} in "
@@ -298,13 +300,11 @@ class _Basis:
         allowed = cluster_space.chemical_symbols
         active = [n for n, symbols in enumerate(allowed) if len(symbols) > 1]
         self._kind_of_index = {index: kind for kind, index in enumerate(active)}
-        self.tiling: Tiling = tiling_from_primitive(
-            lattice,
-            primitive.cell.array,
-            primitive.positions[active],
-            max(1e-3, float(cluster_space.position_tolerance)),
-        )
-        self.n_cells = lattice.n_sites // len(active)
+        tolerance = max(1e-3, float(cluster_space.position_tolerance))
+        cell, basis = primitive.cell.array, primitive.positions[active]
+        basis = np.concatenate([basis, _single_sites(lattice, cell, basis, tolerance)])
+        self.tiling: Tiling = tiling_from_primitive(lattice, cell, basis, tolerance)
+        self.n_cells = lattice.n_sites // len(basis)
         self._functions = [
             _point_functions(cluster_space, index, lattice, self._site_of(kind))
             for kind, index in enumerate(active)
@@ -354,6 +354,33 @@ class _Basis:
                     product = np.multiply.outer(product, self._functions[kind][:, function])
                 table += product
         return table
+
+
+def _single_sites(
+    lattice: Lattice, cell: np.ndarray, mixed: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """One site of every kind that holds a single species, [n, 3] in Å: no cluster has any of them.
+
+    Those at the expansion's ``mixed`` sites are left out, since the species differ there; so are
+    kinds beyond the number that undisplaced sites make.
+    """
+    inverse = np.linalg.inv(cell)
+
+    def elsewhere(positions: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        scaled = (positions - origin) @ inverse
+        away = np.linalg.norm((scaled - np.round(scaled)) @ cell, axis=1)
+        return np.asarray(positions[away >= tolerance])
+
+    single = np.asarray(lattice.allowed).sum(axis=1) == 1
+    left = lattice.atoms.positions[lattice.sites][single]
+    for origin in mixed:
+        left = elsewhere(left, origin)
+    n_cells = max(1, round(lattice.atoms.cell.volume / abs(np.linalg.det(cell))))
+    most, found = -(-len(left) // n_cells), []
+    while len(left) and len(found) < most:
+        found.append(left[0])
+        left = elsewhere(left, found[-1])
+    return np.array(found).reshape(-1, 3)
 
 
 def _point_functions(space: Any, index: int, lattice: Lattice, site: int) -> np.ndarray:

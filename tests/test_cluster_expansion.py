@@ -202,6 +202,54 @@ def test_an_expansion_of_the_sites_alone_counts_its_own_atoms():
     )
 
 
+def with_single_species():
+    """A perovskite whose A and X sites are sublattices of one species each, atoms shuffled."""
+    atoms = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.0, size=(3, 2, 2)).atoms
+    atoms = atoms[np.random.default_rng(4).permutation(len(atoms))]
+    where = [tuple(np.flatnonzero(atoms.numbers == z).tolist()) for z in (82, 21, 8)]
+    assert all(where)
+    names, species = ("A", "B", "X"), (("Pb",), ("Sc", "Ta"), ("O",))
+    sublattices = [Sublattice(w, s) for w, s in zip(where, species, strict=True)]
+    return Lattice(atoms, dict(zip(names, sublattices, strict=True)))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_sublattices_of_one_species_may_stand_beside_those_of_the_expansion(alone):
+    if alone:
+        sites = Atoms("Ti", positions=[[2.0, 2.0, 2.0]], cell=[4.0] * 3, pbc=True)
+        space = ClusterSpace(sites, [6.0, 5.0], ["Sc", "Ta"])
+    else:
+        space = ClusterSpace(PEROVSKITE, [6.0, 5.0], [["Pb"], ["Sc", "Ta"], *OXIDE])
+    ce = IcetExpansion(space, np.random.default_rng(2).normal(size=len(space)))
+    lattice = with_single_species()
+    expansion = ClusterExpansion.from_icet(ce, lattice)
+    occupations = any_occupations(lattice, 5, seed=1)
+    for occupation, energy in zip(occupations, expansion.energy(occupations), strict=True):
+        atoms = icet_atoms(lattice, occupation)
+        if alone:
+            atoms = atoms[np.isin(atoms.numbers, (21, 73))]
+        assert energy == pytest.approx(len(atoms) * ce.predict(atoms), abs=1e-10)
+        np.testing.assert_allclose(
+            expansion.cluster_vectors(occupation), space.get_cluster_vector(atoms)
+        )
+    _, gradients = expansion.energy_and_gradient(occupations)
+    single = lattice.allowed.sum(axis=1) == 1
+    assert (gradients[:, single] == 0).all()
+    assert gradients[:, ~single].any()
+
+
+def one_species_on_a_mixed_site():
+    atoms = own_perovskite().atoms
+    return Lattice(atoms, {"B": Sublattice("Sc", ("Sc",)), "X": Sublattice("O", ("O", "X"))})
+
+
+def one_species_displaced():
+    lattice = with_single_species()
+    atoms = lattice.atoms.copy()
+    atoms.positions[lattice.sublattices["X"].sites[5]] += 0.1
+    return Lattice(atoms, dict(lattice.sublattices))
+
+
 def test_a_scaling_may_be_given():
     ce, lattice, expansion = built("binary fcc in a skewed cell")
     occupations = any_occupations(lattice, 3, seed=1)
@@ -388,6 +436,17 @@ BAD_LATTICES = {
         "holds Sc, Ta, Nb on the lattice but Sc, Ta in the cluster expansion",
     ),
     "a site left out": (with_a_site_left_out, "leaves out sites that the primitive cell has: give"),
+    "one species on a mixed site": (
+        one_species_on_a_mixed_site,
+        r"lies 2 Å from the nearest site of the primitive cell",
+    ),
+    "only one species on all mixed sites": (
+        lambda: Lattice(
+            own_perovskite().atoms, {"B": Sublattice("Sc", ("Sc",)), "A": Sublattice("Pb", ("Pb",))}
+        ),
+        "holds Sc on the lattice but Sc, Ta in the cluster expansion",
+    ),
+    "a site of one species displaced": (one_species_displaced, "undisplaced positions for both"),
     "a sublattice more": (
         lambda: builders.perovskite(("Pb", "Sr"), ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2)),
         r"lies 3\.46 Å from the nearest site of the primitive cell",
