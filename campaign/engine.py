@@ -159,6 +159,7 @@ class Engine:
         self._monitor = self._restored_monitor()
         self._energies: list[np.ndarray] = []
         self._acceptance = float("nan")
+        self._drift = float(start.arrays.get("drift", 0.0))
 
     def run(self) -> bool:
         """Sample until the end, or until told to stop; True at the end.
@@ -218,7 +219,13 @@ class Engine:
             self._save_if_due()
 
     def _commit(self) -> None:
-        """Store the pending draws and move on to the next temperature where this one is done."""
+        """Store the pending draws and move on to the next temperature where this one is done.
+
+        Here alone energies that are carried on by changes are derived from scratch: a run that is
+        interrupted elsewhere then goes on bit for bit.
+        """
+        self._state, drift = sampler.rederive(self._kernel, self._state)
+        self._drift = max(self._drift, drift)
         block = _concatenate(self._pending)
         first = self._committed[self._point]
         with writing(self._directory):
@@ -237,7 +244,10 @@ class Engine:
         self._show("done")
         self._ended_by.append(reason)
         draws = self._committed[self._point]
-        self._log("temperature done", point=self._point, draws=draws, ended_by=reason)
+        self._log(
+            "temperature done", point=self._point, draws=draws, ended_by=reason, drift=self._drift
+        )
+        self._drift = 0.0
         if self._point + 1 == len(self._record.points):
             self._phase = "finished"
             return
@@ -257,7 +267,7 @@ class Engine:
     def _save(self) -> None:
         """Write a checkpoint of everything."""
         parameters, tuned_arrays = _split(self._kernel.to_arrays())
-        arrays = _state_arrays(self._state) | tuned_arrays
+        arrays = _state_arrays(self._state) | tuned_arrays | {"drift": np.array(self._drift)}
         if self._pending:
             pending = _concatenate(self._pending)
             arrays |= {f"pending.{name}": values for name, values in pending.items()}

@@ -15,7 +15,8 @@ import pytest
 
 import alchemc.potentials
 from alchemc import campaign
-from alchemc.campaign import checkpoint, engine, files
+from alchemc.campaign import checkpoint, engine, events, files
+from alchemc.campaign.directory import RunDirectory
 from alchemc.errors import StoredRunError
 from campaign_tools import (
     TOY,
@@ -177,6 +178,46 @@ def test_stopping_at_every_block_changes_nothing(tmp_path, uninterrupted):
         rounds += 1
     assert rounds > 15
     assert_same_samples(path, expected)
+
+
+class DriftingPotential(ToyPotential):
+    """Running energies whose derivation from scratch changes them, most at the second commit."""
+
+    calls = 0
+
+    def rederived(self, occupations, energies):
+        type(self).calls += 1
+        most = 3.0 if self.calls == 2 else self.calls / 1000
+        drift = np.full(len(energies), most * 1e-10)
+        return energies + 1e-9 * np.abs(energies), drift
+
+
+def test_running_energies_are_derived_anew_at_commits_and_the_drift_is_logged(
+    tmp_path, monkeypatch, uninterrupted
+):
+    monkeypatch.setattr(alchemc.potentials, "POTENTIALS", {"toy": DriftingPotential})
+    monkeypatch.setattr(DriftingPotential, "calls", 0)
+    config = toy_campaign()
+    expected = uninterrupted(config)
+    logged = events.read(RunDirectory(tmp_path / "uninterrupted").events)
+    done = [event for event in logged if event["event"] == "temperature done"]
+    commits = -(-25 // engine.commit_interval(25))
+    assert DriftingPotential.calls == 2 * commits
+    assert [event["drift"] for event in done] == [3e-10, pytest.approx(2e-13 * commits)]
+    DriftingPotential.calls = 0
+    path = tmp_path / "stopped"
+
+    def after_one_block():
+        asked = itertools.count()
+        return lambda: next(asked) >= 1
+
+    finished = campaign.start_run(config, path, should_stop=after_one_block())
+    while not finished:
+        finished = campaign.resume_run(path, should_stop=after_one_block())
+    assert_same_samples(path, expected)
+    logged = events.read(RunDirectory(path).events)
+    again = [event for event in logged if event["event"] == "temperature done"]
+    assert [event["drift"] for event in again] == [event["drift"] for event in done]
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path, uninterrupted):
