@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lattice import Lattice
+from ..sublattice import is_number, is_whole, shown
 from .lattice_hamiltonian import LatticeHamiltonian
 
 __all__ = ["fit_parameters"]
@@ -43,6 +44,7 @@ def fit_parameters(
     from .cluster_expansion import FitReport, pair_types  # noqa: PLC0415
 
     occupations, energies, gradients = _checked(lattice, occupations, energies, gradients)
+    alphas = _checked_settings(gradient_weight, alphas, folds)
     flips = pair_types(lattice) if gradients is not None else []
     units = _unit_models(basis, lattice)
     rows = []
@@ -65,7 +67,7 @@ def fit_parameters(
     for part in rows:
         residual = part.matrix @ solution - part.target
         energy_errors.append(residual[0] * np.sqrt(lattice.n_sites))
-        slope_errors.append(residual[1:] / max(gradient_weight, 1e-300))
+        slope_errors.append(residual[1:] / gradient_weight)
     slopes = np.concatenate(slope_errors)
     report = FitReport(
         alpha=alpha,
@@ -103,6 +105,23 @@ def _checked(
     if not np.isfinite(energies).all():
         raise InputError("energies are not finite; leave out the configurations concerned")
     return occupations, energies, gradients
+
+
+def _checked_settings(
+    gradient_weight: float, alphas: Sequence[float], folds: int
+) -> Sequence[float]:
+    """Return the penalties as a list."""
+    if not is_number(gradient_weight) or gradient_weight <= 0:
+        raise InputError(
+            f"gradient_weight is {shown(gradient_weight)}; give a finite number above 0, or leave "
+            "the gradients out"
+        )
+    given = list(alphas) if isinstance(alphas, Sequence | np.ndarray) else [alphas]
+    if not given or not all(is_number(alpha) and alpha >= 0 for alpha in given):
+        raise InputError(f"alphas are {given}; give penalties of at least 0")
+    if not is_whole(folds, least=1):
+        raise InputError(f"folds is {shown(folds)}; give a whole number, 1 for no validation")
+    return [float(alpha) for alpha in given]
 
 
 def _unit_models(basis: Any, lattice: Lattice) -> list[LatticeHamiltonian]:
@@ -189,9 +208,8 @@ def _choose_alpha(
     rows: list[_Rows], free: np.ndarray, alphas: Sequence[float], folds: int, n_sites: int
 ) -> tuple[float, float]:
     """Penalty with the least error of left-out energies, and that error in eV per site."""
-    if not len(alphas) or min(alphas) < 0:
-        raise InputError(f"alphas are {list(alphas)}; give penalties of at least 0")
-    if folds < 2 or len(rows) < folds:
+    folds = min(folds, len(rows))
+    if folds < 2:
         return float(alphas[0]), float("nan")
     best = (np.inf, float(alphas[0]))
     for alpha in alphas:

@@ -255,18 +255,22 @@ class ClusterExpansion(LatticeHamiltonian):
         site_field
             Give every site an energy of its own for every species besides the orbits.
         gradient_weight
-            Weight of one flip energy beside that of one energy divided by √n_sites.
+            Weight of one flip energy beside that of one energy divided by √n_sites, above 0. Where
+            flips are described less well than energies, 0.1 or less gives the better energies:
+            compare ``report.validation_rmse``.
         alphas
             Penalties to choose from, relative to the mean square of the columns.
         folds
-            Parts of the cross-validation.
+            Parts of the cross-validation; every configuration is one where there are fewer. With
+            1 there is none, and the first penalty is taken.
         threads
             As for ``from_icet``.
 
         Raises
         ------
         InputError
-            If shapes disagree, numbers are not finite, or there are too few configurations.
+            If shapes disagree, numbers are not finite, settings cannot be used, or there are fewer
+            than 2 configurations.
         """
         from ._cluster_fit import fit_parameters  # noqa: PLC0415
 

@@ -365,6 +365,39 @@ def test_cross_validation_holds_noise_back():
     assert fit.report.alpha > 1e-12
 
 
+def test_fewer_configurations_than_folds_are_left_out_one_by_one():
+    expansion, lattice, occupations, energies, _ = data()
+    fit = ClusterExpansion.fit(expansion.cluster_space, lattice, occupations[:4], energies[:4])
+    assert np.isfinite(fit.report.validation_rmse)
+    whole = ClusterExpansion.fit(
+        expansion.cluster_space, lattice, occupations[:4], energies[:4], folds=4
+    )
+    assert fit.report == pytest.approx(whole.report, nan_ok=True)
+    none = ClusterExpansion.fit(
+        expansion.cluster_space, lattice, occupations[:4], energies[:4], folds=1
+    )
+    assert np.isnan(none.report.validation_rmse)
+
+
+BAD_SETTINGS = {
+    "weight of zero": ({"gradient_weight": 0.0}, "gradient_weight is 0.0; give a finite number"),
+    "weight that is none": ({"gradient_weight": np.nan}, "gradient_weight is nan"),
+    "weight below zero": ({"gradient_weight": -1.0}, "gradient_weight is -1.0"),
+    "penalty that is none": ({"alphas": [1e-3, np.nan]}, "alphas are .*give penalties"),
+    "no penalties": ({"alphas": []}, r"alphas are \[\]; give penalties"),
+    "half a fold": ({"folds": 2.5}, "folds is 2.5; give a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SETTINGS)
+def test_bad_settings_of_a_fit_are_named_in_one_line(name):
+    expansion, lattice, *arrays = data()
+    options, message = BAD_SETTINGS[name]
+    with pytest.raises(InputError, match=message) as error:
+        ClusterExpansion.fit(expansion.cluster_space, lattice, *arrays, **options)
+    assert "\n" not in str(error.value)
+
+
 BAD_DATA = {
     "one configuration": (lambda o, e, g: (o[:1], e[:1], None), "at least 2 configurations"),
     "energies of another number": (lambda o, e, g: (o, e[:-1], None), r"shape \(29,\)"),
