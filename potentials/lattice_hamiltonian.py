@@ -167,9 +167,16 @@ class LatticeHamiltonian:
             1/(k_B T) in 1/eV.
         n_draws, thin
             States to keep, and steps from one to the next.
+
+        Raises
+        ------
+        InputError
+            If an occupation is none of the lattice's, a replica has no generator or energy of its
+            own, a number cannot be used, or there is nothing to swap.
         """
         from .compiled import swap_block  # noqa: PLC0415
 
+        occupations = self._checked_block(occupations, energies, rngs, n_draws, thin)
         first_group = np.asarray(self.lattice.sublattice_of_site).astype(np.uint64)
         first_group *= np.uint64(self.lattice.n_species_max)
 
@@ -213,9 +220,15 @@ class LatticeHamiltonian:
             Chemical potential of every sublattice's species in eV, [n_sublattices, n_species_max].
         occupations, energies, rngs, beta, n_draws, thin
             As for ``run_swaps``.
+
+        Raises
+        ------
+        InputError
+            As for ``run_swaps``, or if sites of one kind differ in their chemical potentials.
         """
         from .compiled import flip_block  # noqa: PLC0415
 
+        occupations = self._checked_block(occupations, energies, rngs, n_draws, thin)
         by_kind = self._potentials_by_kind(np.asarray(potentials, dtype=float))
         flippable = self.tables.home[np.asarray(self.lattice.allowed).sum(axis=1) > 1]
 
@@ -287,6 +300,32 @@ class LatticeHamiltonian:
         if len(jobs) == 1 or self.threads == 1:
             return [function(job) for job in jobs]
         return list(self._pool.map(function, jobs))
+
+    def _checked_block(
+        self,
+        occupations: np.ndarray,
+        energies: np.ndarray,
+        rngs: Sequence[np.random.Generator],
+        n_draws: int,
+        thin: int,
+    ) -> np.ndarray:
+        """Refuse what compiled code, which checks no index, would take for memory of its own."""
+        occupations = np.atleast_2d(self.lattice.check(occupations))
+        n_replicas = len(occupations)
+        if np.shape(energies) != (n_replicas,) or len(rngs) != n_replicas:
+            raise InputError(
+                f"there are {n_replicas} occupations, energies of shape {np.shape(energies)} and "
+                f"{len(rngs)} generators; give one energy and one generator per occupation"
+            )
+        if len({id(rng.bit_generator) for rng in rngs}) < n_replicas:
+            raise InputError(
+                "two replicas share a generator, which threads would advance at once: give each "
+                "its own, as sampler.spawn_generators does"
+            )
+        for name, value in (("n_draws", n_draws), ("thin", thin)):
+            if not is_whole(value, least=1):
+                raise InputError(f"{name} is {shown(value)}; give a whole number, 1 or more")
+        return occupations
 
     def _block(
         self, start: Callable[[int], _Part], energies: np.ndarray, n_draws: int, thin: int

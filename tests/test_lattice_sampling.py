@@ -512,6 +512,38 @@ def test_a_run_records_the_drift_and_the_warm_up():
     np.testing.assert_allclose(run.samples["energy"].values[:, 0], fresh, atol=1e-10)
 
 
+BAD_BLOCKS = {
+    "a species too many": (lambda a: a | {"occupations": a["occupations"] + 5}, "species"),
+    "a site too few": (lambda a: a | {"occupations": a["occupations"][:, 1:]}, r"shape \(2, 7\)"),
+    "an energy too few": (lambda a: a | {"energies": a["energies"][:1]}, r"of shape \(1,\)"),
+    "a generator too few": (lambda a: a | {"rngs": a["rngs"][:1]}, "1 generators; give one"),
+    "a generator twice": (lambda a: a | {"rngs": a["rngs"][:1] * 2}, "share a generator"),
+    "no draws": (lambda a: a | {"n_draws": 0}, "n_draws is 0; give a whole number"),
+    "half a step": (lambda a: a | {"thin": 0.5}, "thin is 0.5; give a whole number"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", BAD_BLOCKS)
+def test_bad_input_does_not_reach_compiled_code(name, kind):
+    hamiltonian, _ = system("pairs of two species")
+    starts = mixed_starts(hamiltonian.lattice, 2)
+    arguments = {
+        "occupations": starts,
+        "energies": hamiltonian.energy(starts),
+        "rngs": sampler.spawn_generators(1, 2),
+        "n_draws": 2,
+        "thin": 3,
+    }
+    change, message = BAD_BLOCKS[name]
+    run = hamiltonian.run_swaps
+    if kind == "flips":
+        run, arguments["potentials"] = hamiltonian.run_flips, np.zeros((1, 2))
+    with pytest.raises(InputError, match=message) as error:
+        run(beta=1.0, **change(arguments))
+    assert "\n" not in str(error.value)
+
+
 def test_swaps_of_one_species_are_refused():
     hamiltonian, _ = system("pairs of two species")
     kernel = RandomSwap(hamiltonian, semi_grand(hamiltonian))
