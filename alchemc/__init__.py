@@ -19,6 +19,7 @@ _HOME = {
     "Lattice": "alchemc.lattice",
     "Mixture": "alchemc.sampler",
     "PairHamiltonian": "alchemc.potentials",
+    "PathAuxiliary": "alchemc.sampler",
     "RandomFlip": "alchemc.sampler",
     "RandomSwap": "alchemc.sampler",
     "Run": "alchemc.records",

@@ -39,7 +39,7 @@ kind = "canonical"
 temperatures = [20000, 10000, 6000]   # K; swept from the highest down
 
 [sampler]
-kind = "gibbs-with-gradients"   # random-swap | gibbs-with-gradients | mixture
+kind = "gibbs-with-gradients"   # random-swap | gibbs-with-gradients | path-auxiliary | mixture
 
 [run]
 chains = 4

@@ -3,6 +3,7 @@
 from .chains import WarmUpReport, draw_block, rederive, sample, warm_up
 from .gibbs import GibbsWithGradients
 from .mixture import Mixture
+from .path_auxiliary import PathAuxiliary
 from .random_flip import RandomFlip
 from .random_swap import RandomSwap
 from .streams import generator_state, restore_generator, spawn_generators
@@ -11,6 +12,7 @@ __all__ = [
     "KERNELS",
     "GibbsWithGradients",
     "Mixture",
+    "PathAuxiliary",
     "RandomFlip",
     "RandomSwap",
     "WarmUpReport",
@@ -27,5 +29,6 @@ KERNELS = {
     "random-swap": RandomSwap,
     "gibbs-with-gradients": GibbsWithGradients,
     "mixture": Mixture,
+    "path-auxiliary": PathAuxiliary,
 }
 """Kernels by the name that ``[sampler] kind`` gives them."""

@@ -17,6 +17,7 @@ __all__ = ["WarmUpReport", "draw_block", "rederive", "sample", "warm_up"]
 
 # Steps per site between two energies from scratch, where energies are carried on by changes.
 SWEEPS_BETWEEN_ENERGIES = 1000
+STEPS_PER_TUNING = 25
 
 
 class WarmUpReport(NamedTuple):
@@ -131,7 +132,7 @@ def warm_up(
 ) -> tuple[Kernel, State, WarmUpReport]:
     """Run ``n`` steps whose states are dropped, tune the kernel by them and freeze it.
 
-    A kernel that has ``tuned(infos) -> kernel`` is tuned by what it did in these steps; the
+    A kernel that has ``tuned(infos) -> kernel`` is tuned every 25 steps by what it did in them; the
     kernel returned adapts no further, so that what follows is an exact chain. A warm-up may be run
     in parts (n = n₁ + n₂ …), each of which tunes the kernel anew; the state, the generators and
     ``kernel.to_arrays()`` between two parts are all that a checkpoint needs.
@@ -164,11 +165,13 @@ def warm_up(
             )
             return kernel, state, report
     infos: list[Info] = []
-    for _ in range(n):
+    tuned_by = 0
+    for step in range(1, n + 1):
         state, info = kernel.step(state, rngs)
         infos.append(info)
-    if infos and hasattr(kernel, "tuned"):
-        kernel = kernel.tuned(infos)
+        if hasattr(kernel, "tuned") and (step % STEPS_PER_TUNING == 0 or step == n):
+            kernel = kernel.tuned(infos[tuned_by:])
+            tuned_by = len(infos)
     return kernel, state, _report(infos, kernel)
 
 

@@ -95,23 +95,8 @@ class GibbsWithGradients:
     )
 
     def __post_init__(self) -> None:
-        if self.balancing not in _SWAPS:
-            raise InputError(f"balancing {self.balancing!r} is not known: use 'sqrt' or 'barker'")
-        move = self.move
-        if move is None:
-            move = "flip" if isinstance(self.ensemble, SemiGrandCanonical) else "swap"
-        if move not in ("swap", "flip"):
-            raise InputError(f"move {move!r} is not known: use 'swap' or 'flip'")
-        lattice = self.hamiltonian.lattice
-        if move == "swap":
-            object.__setattr__(self, "_choice", _SWAPS[self.balancing](lattice))
-            return
-        if isinstance(self.ensemble, Canonical):
-            raise InputError(
-                "flips change the composition, which the canonical ensemble fixes: use swaps, or "
-                "SemiGrandCanonical"
-            )
-        object.__setattr__(self, "_choice", GradientFlips(lattice, self.balancing))
+        choice = choice_of(self.hamiltonian, self.ensemble, self.balancing, self.move)
+        object.__setattr__(self, "_choice", choice)
 
     def init(self, occupations: np.ndarray, rngs: Generators) -> State:
         """State of chains at ``occupations`` [n_replicas, n_sites]; one gradient per replica."""
@@ -193,3 +178,29 @@ class GibbsWithGradients:
 
 def _state(hamiltonian: Hamiltonian, occupations: np.ndarray) -> State:
     return State(occupations, *evaluate(hamiltonian, occupations, gradient=True))
+
+
+def choice_of(
+    hamiltonian: Hamiltonian, ensemble: Ensemble, balancing: str, move: str | None
+) -> FactorisedSwaps | PairwiseSwaps | GradientFlips:
+    """Weighted choice of a swap or of a flip, whichever the ensemble calls for.
+
+    Raises
+    ------
+    InputError
+        If the balancing or the move is not known, or flips would change a fixed composition.
+    """
+    if balancing not in _SWAPS:
+        raise InputError(f"balancing {balancing!r} is not known: use 'sqrt' or 'barker'")
+    if move is None:
+        move = "flip" if isinstance(ensemble, SemiGrandCanonical) else "swap"
+    if move not in ("swap", "flip"):
+        raise InputError(f"move {move!r} is not known: use 'swap' or 'flip'")
+    if move == "swap":
+        return _SWAPS[balancing](hamiltonian.lattice)
+    if isinstance(ensemble, Canonical):
+        raise InputError(
+            "flips change the composition, which the canonical ensemble fixes: use swaps, or "
+            "SemiGrandCanonical"
+        )
+    return GradientFlips(hamiltonian.lattice, balancing)

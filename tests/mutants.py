@@ -11,7 +11,7 @@ import copy
 import numpy as np
 
 from alchemc.protocols import State
-from alchemc.sampler import GibbsWithGradients, Mixture, RandomFlip, RandomSwap
+from alchemc.sampler import GibbsWithGradients, Mixture, PathAuxiliary, RandomFlip, RandomSwap
 from alchemc.sampler._metropolis import draw_uniforms, settle
 from alchemc.sampler._swaps import apply_swap
 
@@ -139,3 +139,22 @@ def half_the_strength(hamiltonian):
 def wrong_pair_table(hamiltonian):
     """Return the Hamiltonian with the couplings of its clusters in another order in changes."""
     return with_strengths(hamiltonian, lambda strengths: strengths[::-1])
+
+
+class PathWithoutHastings(PathAuxiliary):
+    """Leaves the probabilities of the path and of its reverse out: α = min(1, exp(Δf))."""
+
+    def _log_reverse(self, path, proposed, number):
+        return path.log_probability
+
+
+class PathWithOneGradient(PathAuxiliary):
+    """Weighs the path back with the gradient at its start instead of its end."""
+
+    def step(self, state, rngs):
+        object.__setattr__(self, "_old", state)
+        return super().step(state, rngs)
+
+    def _log_reverse(self, path, proposed, number):
+        stale = proposed._replace(gradient=self._old.gradient)
+        return super()._log_reverse(path, stale, number)

@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 from alchemc import AlchemicalMACE, Canonical, SemiGrandCanonical, builders, sampler
 from alchemc.errors import InputError
-from alchemc.sampler import GibbsWithGradients, Mixture, RandomFlip
+from alchemc.sampler import GibbsWithGradients, Mixture, PathAuxiliary, RandomFlip
 from exactness import _chi_square
 from mutants import NoHastings, StaleReverse
 from toys import RandomHamiltonian, TabulatedHamiltonian, chain_lattice
@@ -71,6 +71,37 @@ def test_informed_flips_visit_states_with_their_exact_probability(system, balanc
     table, ensemble, p = toy(system)
     found, _ = p_value(GibbsWithGradients(table, ensemble, balancing=balancing), table, p)
     assert found > 1e-4
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_paths_of_flips_visit_states_with_their_exact_probability(system):
+    table, ensemble, p = toy(system)
+    found, _ = p_value(PathAuxiliary(table, ensemble, length=2), table, p)
+    assert found > 1e-4
+
+
+def test_the_length_of_paths_is_tuned_and_then_frozen():
+    table, ensemble, _ = toy("binary")
+    hot = ensemble.with_temperature(1e6)  # every path is accepted
+    kernel = PathAuxiliary(table, hot, length=1)
+    rngs = sampler.spawn_generators(1, 8)
+    state = kernel.init(table.states[:8], rngs)
+    kernel, state, report = sampler.warm_up(kernel, state, rngs, 200)
+    assert kernel.length > 3
+    assert report.parameters["length"] == kernel.length
+    again = PathAuxiliary(table, hot).with_arrays(kernel.to_arrays())
+    assert again.to_arrays() == kernel.to_arrays()
+    cold, _, _ = sampler.warm_up(
+        PathAuxiliary(table, ensemble.with_temperature(30.0), length=6), state, rngs, 200
+    )
+    assert cold.length < 3
+
+
+@pytest.mark.parametrize("length", [0, 65, 1.5, True])
+def test_a_length_that_is_no_number_of_moves_is_refused(length):
+    table, ensemble, _ = toy("binary")
+    with pytest.raises(InputError, match="whole number of moves"):
+        PathAuxiliary(table, ensemble, length=length)
 
 
 def test_a_mixture_of_plain_and_informed_flips_is_exact():

@@ -10,7 +10,7 @@ import pytest
 from alchemc import Canonical, sampler
 from alchemc.errors import InputError, ModelError
 from alchemc.protocols import Hamiltonian, Kernel
-from alchemc.sampler import GibbsWithGradients, Mixture, RandomSwap
+from alchemc.sampler import GibbsWithGradients, Mixture, PathAuxiliary, RandomSwap
 from toys import RandomHamiltonian, chain_lattice, shuffled
 
 N_REPLICAS = 5
@@ -35,6 +35,7 @@ BUILDERS = {
     "GibbsWithGradients": GibbsWithGradients,
     "GibbsWithGradients, Barker": barker,
     "Mixture": mixture,
+    "PathAuxiliary": PathAuxiliary,
 }
 every_kernel = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 
@@ -71,7 +72,12 @@ def advance(kernel, starts, n_steps, seed=3, first=0):
 
 
 def test_the_public_kernels_are_the_ones_tested_here():
-    assert set(sampler.KERNELS.values()) == {RandomSwap, GibbsWithGradients, Mixture}
+    assert set(sampler.KERNELS.values()) == {
+        RandomSwap,
+        GibbsWithGradients,
+        PathAuxiliary,
+        Mixture,
+    }
 
 
 @every_kernel
@@ -96,9 +102,13 @@ def test_a_kernel_obeys_the_protocol(build, hamiltonian, ensemble, starts):
             assert all(len(field) == N_REPLICAS for field in info)
             assert info.accepted.dtype == bool
             assert ((info.acceptance_probability >= 0) & (info.acceptance_probability <= 1)).all()
-            assert info.sites.shape == info.species.shape == (N_REPLICAS, 2)
-            assert np.isfinite(info.log_density_change).all()
-            assert (info.energy_calls + info.gradient_calls >= 1).all()
+            assert info.sites.shape == info.species.shape
+            assert info.sites.dtype == np.int64
+            assert info.sites.shape[1] == (6 if isinstance(kernel, PathAuxiliary) else 2)
+            moving = info.sites[:, 0] >= 0  # a path may end where it began
+            assert moving.all() or isinstance(kernel, PathAuxiliary)
+            assert np.isfinite(info.log_density_change[moving]).all()
+            assert (info.energy_calls + info.gradient_calls >= 1)[moving].all()
 
 
 @every_kernel
@@ -152,10 +162,12 @@ def test_the_reported_move_is_the_one_made(build, hamiltonian, ensemble, starts)
     before = starts
     for state, info in advance(kernel, starts, 30):
         proposed = before.copy()
-        np.put_along_axis(proposed, info.sites, info.species, axis=1)
+        replica, column = np.nonzero(info.sites >= 0)
+        proposed[replica, info.sites[replica, column]] = info.species[replica, column]
         expected = np.where(info.accepted[:, None], proposed, before)
         np.testing.assert_array_equal(state.occupations, expected)
         exact = -ensemble.beta * (hamiltonian.energy(proposed) - hamiltonian.energy(before))
+        exact[info.sites[:, 0] < 0] = np.nan
         np.testing.assert_allclose(info.log_density_change, exact, atol=1e-9)
         before = state.occupations
 

@@ -121,21 +121,23 @@ class TunedSwap(RandomSwap):
 
     def tuned(self, infos):
         tuned = self.rebind()
-        object.__setattr__(tuned, "seen", len(infos))
+        object.__setattr__(tuned, "seen", [*getattr(self, "seen", []), len(infos)])
         return tuned
 
     def to_arrays(self):
-        return {"seen": getattr(self, "seen", 0)}
+        return {"seen": getattr(self, "seen", [])}
 
 
-def test_a_kernel_that_can_be_tuned_is_tuned_once_after_the_warm_up_and_then_frozen(kernel, starts):
+def test_a_kernel_that_can_be_tuned_is_tuned_in_the_warm_up_by_every_step_and_then_frozen(
+    kernel, starts
+):
     tunable = TunedSwap(kernel.hamiltonian, kernel.ensemble)
     rngs = sampler.spawn_generators(5, 4)
     frozen, state, report = warm_up(tunable, tunable.init(starts, rngs), rngs, 30)
     assert frozen is not tunable
-    assert report.parameters == {"seen": 30}
+    assert report.parameters == {"seen": [25, 5]}
     sampler.draw_block(frozen, state, rngs, 5)
-    assert frozen.to_arrays() == {"seen": 30}
+    assert frozen.to_arrays() == {"seen": [25, 5]}
 
 
 def test_kernels_without_estimates_report_none(kernel, starts):
