@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +67,9 @@ class LatticeHamiltonian:
         Threads over which replicas are spread; by default the processor's. Results do not depend
         on it.
     """
+
+    _executor: ThreadPoolExecutor
+    _threads_of: int | None = None
 
     def __init__(
         self,
@@ -176,7 +178,9 @@ class LatticeHamiltonian:
         """
         from .compiled import swap_block  # noqa: PLC0415
 
-        occupations = self._checked_block(occupations, energies, rngs, n_draws, thin)
+        occupations = self._checked_block(
+            occupations, energies, rngs, beta=beta, n_draws=n_draws, thin=thin
+        )
         first_group = np.asarray(self.lattice.sublattice_of_site).astype(np.uint64)
         first_group *= np.uint64(self.lattice.n_species_max)
 
@@ -228,7 +232,9 @@ class LatticeHamiltonian:
         """
         from .compiled import flip_block  # noqa: PLC0415
 
-        occupations = self._checked_block(occupations, energies, rngs, n_draws, thin)
+        occupations = self._checked_block(
+            occupations, energies, rngs, beta=beta, n_draws=n_draws, thin=thin
+        )
         by_kind = self._potentials_by_kind(np.asarray(potentials, dtype=float))
         flippable = self.tables.home[np.asarray(self.lattice.allowed).sum(axis=1) > 1]
 
@@ -292,9 +298,13 @@ class LatticeHamiltonian:
         local_energies(*t.clusters, t.home, t.species, padded, gradient)
         return self._total_of(padded)
 
-    @cached_property
+    @property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="alchemc")
+        # A forked process inherits the pool without its threads, and would wait for ever.
+        if self._threads_of != os.getpid():
+            self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="alchemc")
+            self._threads_of = os.getpid()
+        return self._executor
 
     def _spread(self, function: Any, jobs: Sequence[Any]) -> list[Any]:
         if len(jobs) == 1 or self.threads == 1:
@@ -306,6 +316,8 @@ class LatticeHamiltonian:
         occupations: np.ndarray,
         energies: np.ndarray,
         rngs: Sequence[np.random.Generator],
+        *,
+        beta: float,
         n_draws: int,
         thin: int,
     ) -> np.ndarray:
@@ -322,6 +334,8 @@ class LatticeHamiltonian:
                 "two replicas share a generator, which threads would advance at once: give each "
                 "its own, as sampler.spawn_generators does"
             )
+        if not is_number(beta):
+            raise InputError(f"beta is {shown(beta)}; give a finite number in 1/eV")
         for name, value in (("n_draws", n_draws), ("thin", thin)):
             if not is_whole(value, least=1):
                 raise InputError(f"{name} is {shown(value)}; give a whole number, 1 or more")
@@ -390,7 +404,8 @@ class LatticeHamiltonian:
         return np.array(rows, dtype=np.uint64).reshape(-1, 3), bounds.astype(np.uint64)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_pool"}
+        threads = {"_executor", "_threads_of"}
+        return {name: value for name, value in self.__dict__.items() if name not in threads}
 
 
 def _parts(n_draws: int, thin: int, n_sites: int) -> Iterator[tuple[slice, int, int]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import pickle
 
 import numpy as np
@@ -322,6 +324,23 @@ def test_a_hamiltonian_can_be_pickled_after_its_threads_started():
     energies = hamiltonian.energy(occupations)
     again = pickle.loads(pickle.dumps(hamiltonian))  # noqa: S301
     np.testing.assert_array_equal(again.energy(occupations), energies)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_starts_threads_of_its_own():
+    lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.0, size=2)
+    hamiltonian = PairHamiltonian(lattice, [np.array([[0.0, 1.0], [1.0, 0.0]])], threads=2)
+    occupations = np.zeros((4, 8), dtype=np.int8)
+    hamiltonian.energy(occupations)
+    child = multiprocessing.get_context("fork").Process(
+        target=hamiltonian.energy, args=(occupations,)
+    )
+    child.start()
+    child.join(20)
+    if child.is_alive():
+        child.kill()
+    assert child.exitcode == 0
 
 
 def test_memory_per_site_does_not_grow_with_the_cell():

@@ -518,6 +518,7 @@ BAD_BLOCKS = {
     "an energy too few": (lambda a: a | {"energies": a["energies"][:1]}, r"of shape \(1,\)"),
     "a generator too few": (lambda a: a | {"rngs": a["rngs"][:1]}, "1 generators; give one"),
     "a generator twice": (lambda a: a | {"rngs": a["rngs"][:1] * 2}, "share a generator"),
+    "no temperature": (lambda a: a | {"beta": np.nan}, "beta is nan; give a finite number"),
     "no draws": (lambda a: a | {"n_draws": 0}, "n_draws is 0; give a whole number"),
     "half a step": (lambda a: a | {"thin": 0.5}, "thin is 0.5; give a whole number"),
 }
@@ -532,6 +533,7 @@ def test_bad_input_does_not_reach_compiled_code(name, kind):
         "occupations": starts,
         "energies": hamiltonian.energy(starts),
         "rngs": sampler.spawn_generators(1, 2),
+        "beta": 1.0,
         "n_draws": 2,
         "thin": 3,
     }
@@ -540,7 +542,7 @@ def test_bad_input_does_not_reach_compiled_code(name, kind):
     if kind == "flips":
         run, arguments["potentials"] = hamiltonian.run_flips, np.zeros((1, 2))
     with pytest.raises(InputError, match=message) as error:
-        run(beta=1.0, **change(arguments))
+        run(**change(arguments))
     assert "\n" not in str(error.value)
 
 
