@@ -201,7 +201,12 @@ def test_nothing_of_a_run_is_pickled(run_path):
             assert not data.startswith(b"\x80\x04")
             assert b"numpy.core.multiarray" not in data
     with np.load(max((run_path / "checkpoint").glob("*.npz")), allow_pickle=False) as archive:
-        assert set(archive.files) == {"state.occupations", "state.energy", "state.gradient"}
+        assert set(archive.files) == {
+            "state.occupations",
+            "state.energy",
+            "state.gradient",
+            "drift",
+        }
 
 
 def test_two_generations_of_checkpoints_are_kept(run_path):
