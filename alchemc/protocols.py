@@ -50,7 +50,10 @@ class Hamiltonian(Protocol):
 class Ensemble(Protocol):
     """A target density over occupations, up to its normalisation."""
 
-    lattice: Lattice
+    @property
+    def lattice(self) -> Lattice:
+        """Sites and species."""
+        ...
 
     def log_density(
         self, energy: np.ndarray, occupations: np.ndarray, volume: np.ndarray | None = None

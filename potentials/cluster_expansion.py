@@ -380,7 +380,8 @@ def _single_sites(
     for origin in mixed:
         left = elsewhere(left, origin)
     n_cells = max(1, round(lattice.atoms.cell.volume / abs(np.linalg.det(cell))))
-    most, found = -(-len(left) // n_cells), []
+    most = -(-len(left) // n_cells)
+    found: list[np.ndarray] = []
     while len(left) and len(found) < most:
         found.append(left[0])
         left = elsewhere(left, found[-1])

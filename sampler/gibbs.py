@@ -17,7 +17,10 @@ from ._swaps import FactorisedSwaps, PairwiseSwaps, Swap, apply_swap, flip_field
 
 __all__ = ["GibbsWithGradients"]
 
-_SWAPS = {"sqrt": FactorisedSwaps, "barker": PairwiseSwaps}
+_SWAPS: dict[str, type[FactorisedSwaps | PairwiseSwaps]] = {
+    "sqrt": FactorisedSwaps,
+    "barker": PairwiseSwaps,
+}
 
 
 @dataclass(frozen=True)
