@@ -446,8 +446,17 @@ def test_looks_at_the_interpreter_change_nothing(monkeypatch, name, kind, steps)
     assert ends[0] == ends[1]
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, even where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_a_long_draw_and_all_its_threads(kind, threads):
     hamiltonian = copy.copy(system("pairs of two species")[0])
     hamiltonian.threads = threads
