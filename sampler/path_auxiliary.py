@@ -75,9 +75,8 @@ class PathAuxiliary:
     >>> kernel = sampler.PathAuxiliary(pairs, Canonical(lattice, 2000.0), length=3)
     >>> start = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, np.random.default_rng(1))
     >>> run = sampler.sample(kernel, start, n_steps=100, n_replicas=2, warmup=200)
-    >>> 0.2 < run.samples.acceptance.mean() < 0.9
-    <xarray.DataArray 'acceptance' ()> Size: 1B
-    array(True)
+    >>> 0.2 < run.samples.acceptance.mean().item() < 0.9
+    True
     """
 
     hamiltonian: Hamiltonian
