@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from types import MappingProxyType
 
 import numpy as np
 
 from ..errors import InputError
 from ..lattice import Lattice
+from ..sublattice import is_number
 from .canonical import Canonical
 
 __all__ = ["SemiGrandCanonical"]
@@ -63,10 +62,12 @@ class SemiGrandCanonical:
     lattice: Lattice
     temperature: float
     chemical_potentials: Potentials
+    _canonical: Canonical = field(init=False, repr=False)
     _mu: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         canonical = Canonical(self.lattice, self.temperature)
+        object.__setattr__(self, "_canonical", canonical)
         object.__setattr__(self, "temperature", canonical.temperature)
         given = _by_sublattice(self.lattice, self.chemical_potentials)
         full = {
@@ -113,7 +114,7 @@ class SemiGrandCanonical:
     @property
     def beta(self) -> float:
         """1/(k_B T) in 1/eV."""
-        return Canonical(self.lattice, self.temperature).beta
+        return self._canonical.beta
 
     @property
     def potentials(self) -> np.ndarray:
@@ -142,12 +143,12 @@ class SemiGrandCanonical:
         float64 [n_replicas].
         """
         mu = self._mu[self.lattice.sublattice_of_site, np.asarray(occupations, dtype=np.int64)]
-        return -self.beta * (np.asarray(energy, dtype=np.float64) - mu.sum(axis=-1))
+        return self._canonical.log_density(np.asarray(energy) - mu.sum(axis=-1), occupations)
 
     def log_density_gradient(
         self,
         gradient: np.ndarray,
-        occupations: np.ndarray,  # noqa: ARG002
+        occupations: np.ndarray,
     ) -> np.ndarray:
         """∂ log density/∂λ = −β(∂E/∂λ − μ), shape [n_replicas, n_sites, n_species_max].
 
@@ -159,7 +160,7 @@ class SemiGrandCanonical:
             [n_replicas, n_sites]; does not enter.
         """
         mu = np.where(self.lattice.allowed, self._mu[self.lattice.sublattice_of_site], 0.0)
-        return -self.beta * (np.asarray(gradient, dtype=np.float64) - mu)
+        return self._canonical.log_density_gradient(np.asarray(gradient) - mu, occupations)
 
     def with_temperature(self, temperature: float) -> SemiGrandCanonical:
         """Return the same ensemble at another temperature (K)."""
@@ -202,8 +203,7 @@ def _by_sublattice(lattice: Lattice, given: object) -> dict[str, dict[str, float
                 raise InputError(
                     f"chemical_potentials: {name} holds {', '.join(species)}, not {symbol!r}"
                 )
-            number = isinstance(value, (Real, np.number)) and not isinstance(value, bool | np.bool_)
-            if not number or not math.isfinite(float(value)):
+            if not is_number(value):
                 raise InputError(
                     f"the chemical potential of {symbol} on {name} is {value!r}; give a finite "
                     "number in eV"
