@@ -11,7 +11,15 @@ from ..errors import InputError, ModelError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
 from ._swaps import Swap
 
-__all__ = ["Evaluation", "check_start", "draw_uniforms", "evaluate", "evaluate_where", "settle"]
+__all__ = [
+    "Evaluation",
+    "check_start",
+    "draw_uniforms",
+    "evaluate",
+    "evaluate_where",
+    "settle",
+    "with_gradient",
+]
 
 Evaluation = tuple[np.ndarray, np.ndarray]
 """Energies [n_replicas] and gradients [n_replicas, n_sites, n_species_max]; NaN where unknown."""
@@ -93,6 +101,15 @@ def evaluate_where(
     if mask.any():
         energy[mask], slopes[mask] = evaluate(hamiltonian, occupations[mask], gradient)
     return energy, slopes
+
+
+def with_gradient(hamiltonian: Hamiltonian, state: State) -> tuple[State, np.ndarray]:
+    """State with the gradients that were unknown, and which replicas they were evaluated for."""
+    unknown = np.isnan(state.gradient).any(axis=(1, 2))
+    known = evaluate_where(
+        unknown, hamiltonian, state.occupations, True, (state.energy, state.gradient)
+    )
+    return State(state.occupations, *known), unknown
 
 
 def settle(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,7 +11,8 @@ from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
 from ._flips import GradientFlips
-from ._metropolis import Evaluation, check_start, draw_uniforms, evaluate, evaluate_where, settle
+from ._kernel import KernelBase
+from ._metropolis import draw_uniforms, evaluate_where, settle, with_gradient
 from ._swaps import FactorisedSwaps, PairwiseSwaps, Swap, apply_swap, flip_field, swap_estimate
 
 __all__ = ["GibbsWithGradients"]
@@ -24,7 +24,7 @@ _SWAPS: dict[str, type[FactorisedSwaps | PairwiseSwaps]] = {
 
 
 @dataclass(frozen=True)
-class GibbsWithGradients:
+class GibbsWithGradients(KernelBase):
     r"""Swap two unlike sites, or flip one, drawn by a locally balanced function of the gradient.
 
     With f the log density, g_ik = ∂f/∂λ_ik and the flip field h_ik = g_ik − g_i,σ(i), swapping
@@ -89,40 +89,30 @@ class GibbsWithGradients:
     (array([3.868]), array([3.868]))
     """
 
-    hamiltonian: Hamiltonian
-    ensemble: Ensemble
     balancing: str = "sqrt"
     move: str | None = None
     _choice: FactorisedSwaps | PairwiseSwaps | GradientFlips = field(
         init=False, repr=False, compare=False
     )
 
+    uses_gradient: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         choice = choice_of(self.hamiltonian, self.ensemble, self.balancing, self.move)
         object.__setattr__(self, "_choice", choice)
 
-    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
-        """State of chains at ``occupations`` [n_replicas, n_sites]; one gradient per replica."""
-        return _state(
-            self.hamiltonian, check_start(self.hamiltonian, self.ensemble, occupations, rngs)
-        )
-
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
         """Propose one informed move per replica, and accept or refuse it."""
         uniforms = draw_uniforms(rngs, 4)
-        unknown = np.isnan(state.gradient).any(axis=(1, 2))
-        state = State(
-            state.occupations,
-            *self._evaluate_where(unknown, state.occupations, (state.energy, state.gradient)),
-        )
+        state, unknown = with_gradient(self.hamiltonian, state)
         flips = self._field(state)
         swap = self._choice.draw(flips, state.occupations, uniforms[:, :3])
         movable = swap.sites[:, 0] >= 0
         occupations = apply_swap(state.occupations, swap)
-        proposed = State(
-            occupations,
-            *self._evaluate_where(movable, occupations, (state.energy, state.gradient)),
+        there = evaluate_where(
+            movable, self.hamiltonian, occupations, True, (state.energy, state.gradient)
         )
+        proposed = State(occupations, *there)
         held = np.take_along_axis(state.occupations, np.maximum(swap.sites, 0), axis=1)
         back = swap._replace(species=held)
         settled, info = settle(
@@ -139,34 +129,6 @@ class GibbsWithGradients:
             gradient_calls=unknown.astype(np.int64) + movable,
         )
 
-    def rebind(
-        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
-    ) -> GibbsWithGradients:
-        """Return the kernel for another energy model or target."""
-        return replace(
-            self,
-            hamiltonian=self.hamiltonian if hamiltonian is None else hamiltonian,
-            ensemble=self.ensemble if ensemble is None else ensemble,
-        )
-
-    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[GibbsWithGradients, State]:
-        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
-        kernel = self.rebind(hamiltonian=hamiltonian)
-        return kernel, _state(hamiltonian, state.occupations)
-
-    def to_arrays(self) -> dict[str, Any]:
-        """Return the tuned parameters: none."""
-        return {}
-
-    def with_arrays(self, arrays: Mapping[str, Any]) -> GibbsWithGradients:  # noqa: ARG002
-        """Return the kernel itself: it has nothing to tune."""
-        return self
-
-    def _evaluate_where(
-        self, mask: np.ndarray, occupations: np.ndarray, otherwise: Evaluation
-    ) -> Evaluation:
-        return evaluate_where(mask, self.hamiltonian, occupations, True, otherwise)
-
     def _field(self, state: State) -> np.ndarray:
         """Flip field of the log density, [n_replicas, n_sites, n_species_max]."""
         gradient = self.ensemble.log_density_gradient(state.gradient, state.occupations)
@@ -177,10 +139,6 @@ class GibbsWithGradients:
         return self._choice.log_probability(
             self._field(proposed), proposed.occupations, back.sites, back.species
         )
-
-
-def _state(hamiltonian: Hamiltonian, occupations: np.ndarray) -> State:
-    return State(occupations, *evaluate(hamiltonian, occupations, gradient=True))
 
 
 def choice_of(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
-from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
-from ._metropolis import check_start, draw_uniforms, evaluate, evaluate_where, settle
+from ..protocols import Generators, Info, State
+from ._kernel import KernelBase
+from ._metropolis import draw_uniforms, evaluate_where, settle, with_gradient
 from ._swaps import Swap, apply_swap, flip_field
 from .gibbs import choice_of
 
@@ -29,7 +30,7 @@ class _Path(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PathAuxiliary:
+class PathAuxiliary(KernelBase):
     r"""Several informed swaps (or flips) in a row, with one gradient forwards and one backwards.
 
     The number of moves R is drawn first, uniformly from 1 … 2L − 1 whatever the state, so that
@@ -79,14 +80,14 @@ class PathAuxiliary:
     True
     """
 
-    hamiltonian: Hamiltonian
-    ensemble: Ensemble
     length: int = 2
     balancing: str = "sqrt"
     move: str | None = None
     _tunings: int = field(default=0, repr=False, compare=False)
     _goal: float | None = field(default=None, repr=False, compare=False)
     _choice: Any = field(init=False, repr=False, compare=False)
+
+    uses_gradient: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         whole = isinstance(self.length, int | np.integer) and not isinstance(self.length, bool)
@@ -98,23 +99,12 @@ class PathAuxiliary:
             self, "_choice", choice_of(self.hamiltonian, self.ensemble, self.balancing, self.move)
         )
 
-    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
-        """State of chains at ``occupations`` [n_replicas, n_sites]; one gradient per replica."""
-        start = check_start(self.hamiltonian, self.ensemble, occupations, rngs)
-        return State(start, *evaluate(self.hamiltonian, start, gradient=True))
-
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
         """Propose one path per replica, and accept or refuse its end."""
         longest = 2 * self.length - 1
         uniforms = draw_uniforms(rngs, 2 + 3 * longest)
         number = 1 + (uniforms[:, 0] * longest).astype(np.int64)
-        unknown = np.isnan(state.gradient).any(axis=(1, 2))
-        state = State(
-            state.occupations,
-            *evaluate_where(
-                unknown, self.hamiltonian, state.occupations, True, (state.energy, state.gradient)
-            ),
-        )
+        state, unknown = with_gradient(self.hamiltonian, state)
         path = self._walk(state, number, uniforms[:, 2:])
         end = path.states[-1]
         moved = (end != state.occupations).any(axis=1)
@@ -124,11 +114,10 @@ class PathAuxiliary:
         )
         width = min(longest * path.moves[0].sites.shape[1], end.shape[1])
         net = _net_change(state.occupations, end, path.log_probability, width)
-        walked = path.moves[0].sites[:, 0] >= 0
         settled, info = settle(
             state, proposed, net,
             log_density=self.ensemble.log_density,
-            log_hastings=self._log_reverse(path, proposed, number) - path.log_probability,
+            log_hastings=self._log_reverse(path, proposed) - path.log_probability,
             uniforms=uniforms[:, 1],
         )  # fmt: skip
         slopes = self.ensemble.log_density_gradient(state.gradient, state.occupations)
@@ -136,38 +125,21 @@ class PathAuxiliary:
         steps = lattice.weights(end) - lattice.weights(state.occupations)
         return settled, info._replace(
             # A path that ends where it began is no move, and is neither accepted nor refused.
-            estimated_change=np.where(walked & moved, (slopes * steps).sum(axis=(1, 2)), np.nan),
+            estimated_change=np.where(moved, (slopes * steps).sum(axis=(1, 2)), np.nan),
             gradient_calls=unknown.astype(np.int64) + moved,
         )
 
     def tuned(self, infos: Sequence[Info]) -> PathAuxiliary:
         """Return the kernel with its length moved towards an acceptance of 0.57."""
         probability = np.concatenate([info.acceptance_probability for info in infos])
-        goal = float(self.length) if self._goal is None else self._goal
         gain = 4.0 / (1.0 + self._tunings) ** 0.6
-        goal *= float(np.exp(gain * (probability.mean() - TARGET_ACCEPTANCE)))
+        goal = self._aim * float(np.exp(gain * (probability.mean() - TARGET_ACCEPTANCE)))
         goal = min(max(goal, 1.0), float(min(MOST_MOVES, self.hamiltonian.lattice.n_sites)))
         return replace(self, length=round(goal), _tunings=self._tunings + 1, _goal=goal)
 
-    def rebind(
-        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
-    ) -> PathAuxiliary:
-        """Return the kernel, its length kept, for another energy model or target."""
-        return replace(
-            self,
-            hamiltonian=self.hamiltonian if hamiltonian is None else hamiltonian,
-            ensemble=self.ensemble if ensemble is None else ensemble,
-        )
-
-    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[PathAuxiliary, State]:
-        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
-        fresh = evaluate(hamiltonian, state.occupations, gradient=True)
-        return self.rebind(hamiltonian=hamiltonian), State(state.occupations, *fresh)
-
     def to_arrays(self) -> dict[str, Any]:
         """Return the tuned parameters."""
-        goal = float(self.length) if self._goal is None else self._goal
-        return {"length": int(self.length), "goal": goal, "tunings": self._tunings}
+        return {"length": int(self.length), "goal": self._aim, "tunings": self._tunings}
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> PathAuxiliary:
         """Return the kernel with the tuned parameters that ``to_arrays`` gave."""
@@ -175,6 +147,11 @@ class PathAuxiliary:
             self, length=int(arrays["length"]), _goal=float(arrays["goal"]),
             _tunings=int(arrays["tunings"]),
         )  # fmt: skip
+
+    @property
+    def _aim(self) -> float:
+        """Length that tuning has come to, before it is rounded."""
+        return float(self.length) if self._goal is None else self._goal
 
     def _walk(self, state: State, number: np.ndarray, uniforms: np.ndarray) -> _Path:
         """Draw the paths; a replica stands still once its ``number`` of moves is made."""
@@ -195,10 +172,10 @@ class PathAuxiliary:
             log_probability = log_probability + move.log_probability
         return _Path(states, moves, log_probability)
 
-    def _log_reverse(self, path: _Path, proposed: State, number: np.ndarray) -> np.ndarray:
+    def _log_reverse(self, path: _Path, proposed: State) -> np.ndarray:
         """Return log Π q of the path back, weighed with the gradient at its end."""
         slopes = self.ensemble.log_density_gradient(proposed.gradient, proposed.occupations)
-        total = np.zeros(len(number))
+        total = np.zeros_like(path.log_probability)
         for r in range(len(path.moves) - 1, -1, -1):
             before, after, move = path.states[r], path.states[r + 1], path.moves[r]
             active = move.sites[:, 0] >= 0

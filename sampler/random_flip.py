@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
-from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ..protocols import Generators, Info, State
 from ._compiled import block_of
-from ._metropolis import check_start, draw_uniforms, evaluate, settle
+from ._kernel import KernelBase
+from ._metropolis import draw_uniforms, evaluate, settle
 from ._swaps import Swap, apply_swap
 
 __all__ = ["RandomFlip"]
 
 
 @dataclass(frozen=True)
-class RandomFlip:
+class RandomFlip(KernelBase):
     r"""Flip one site, drawn uniformly, to one of its other species, drawn uniformly.
 
     A site i that may hold m_i species is proposed with probability 1/n and each of its other
@@ -56,8 +55,6 @@ class RandomFlip:
     True
     """
 
-    hamiltonian: Hamiltonian
-    ensemble: Ensemble
     _sites: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,11 +67,6 @@ class RandomFlip:
         if not len(sites):
             raise InputError("no site may hold two species, so there is nothing to flip")
         object.__setattr__(self, "_sites", sites)
-
-    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
-        """State of chains at ``occupations`` [n_replicas, n_sites]; one energy per replica."""
-        start = check_start(self.hamiltonian, self.ensemble, occupations, rngs)
-        return State(start, *evaluate(self.hamiltonian, start, gradient=False))
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
         """Propose one flip per replica, and accept or refuse it."""
@@ -106,29 +98,6 @@ class RandomFlip:
             potentials=self.ensemble.potentials, n_draws=n_draws, thin=thin,
         )  # fmt: skip
         return block_of(block, state, thin)
-
-    def rebind(
-        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
-    ) -> RandomFlip:
-        """Return the kernel for another energy model or target."""
-        return replace(
-            self,
-            hamiltonian=self.hamiltonian if hamiltonian is None else hamiltonian,
-            ensemble=self.ensemble if ensemble is None else ensemble,
-        )
-
-    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[RandomFlip, State]:
-        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
-        energies = evaluate(hamiltonian, state.occupations, gradient=False)
-        return self.rebind(hamiltonian=hamiltonian), State(state.occupations, *energies)
-
-    def to_arrays(self) -> dict[str, Any]:
-        """Return the tuned parameters: none."""
-        return {}
-
-    def with_arrays(self, arrays: Mapping[str, Any]) -> RandomFlip:  # noqa: ARG002
-        """Return the kernel itself: it has nothing to tune."""
-        return self
 
     def _draw(self, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
         """Draw one flip per replica; the probability is the same both ways and left at 0."""

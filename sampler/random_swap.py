@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..ensembles import Canonical, SemiGrandCanonical
-from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ..protocols import Generators, Info, State
 from ._compiled import block_of
-from ._metropolis import check_start, draw_uniforms, evaluate, evaluate_where, settle
+from ._kernel import KernelBase
+from ._metropolis import draw_uniforms, evaluate_where, settle
 from ._swaps import FactorisedSwaps, Swap, apply_swap
 
 __all__ = ["RandomSwap"]
 
 
 @dataclass(frozen=True)
-class RandomSwap:
+class RandomSwap(KernelBase):
     r"""Swap two sites drawn uniformly from all unlike pairs of all sublattices.
 
     An unlike pair is two sites of one sublattice that hold different species. A state has
@@ -57,18 +56,10 @@ class RandomSwap:
     (array([ True]), 2)
     """
 
-    hamiltonian: Hamiltonian
-    ensemble: Ensemble
     _choice: FactorisedSwaps = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_choice", FactorisedSwaps(self.hamiltonian.lattice))
-
-    def init(self, occupations: np.ndarray, rngs: Generators) -> State:
-        """State of chains at ``occupations`` [n_replicas, n_sites]; one energy per replica."""
-        return _state(
-            self.hamiltonian, check_start(self.hamiltonian, self.ensemble, occupations, rngs)
-        )
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
         """Propose one swap per replica, and accept or refuse it."""
@@ -109,33 +100,6 @@ class RandomSwap:
         )  # fmt: skip
         return block_of(block, state, thin)
 
-    def rebind(
-        self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
-    ) -> RandomSwap:
-        """Return the kernel for another energy model or target."""
-        return replace(
-            self,
-            hamiltonian=self.hamiltonian if hamiltonian is None else hamiltonian,
-            ensemble=self.ensemble if ensemble is None else ensemble,
-        )
-
-    def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[RandomSwap, State]:
-        """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved."""
-        kernel = self.rebind(hamiltonian=hamiltonian)
-        return kernel, _state(hamiltonian, state.occupations)
-
-    def to_arrays(self) -> dict[str, Any]:
-        """Return the tuned parameters: none."""
-        return {}
-
-    def with_arrays(self, arrays: Mapping[str, Any]) -> RandomSwap:  # noqa: ARG002
-        """Return the kernel itself: it has nothing to tune."""
-        return self
-
     def _draw(self, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
         shape = (*occupations.shape, self.hamiltonian.lattice.n_species_max)
         return self._choice.draw(np.zeros(shape), occupations, uniforms)
-
-
-def _state(hamiltonian: Hamiltonian, occupations: np.ndarray) -> State:
-    return State(occupations, *evaluate(hamiltonian, occupations, gradient=False))

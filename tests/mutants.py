@@ -144,7 +144,7 @@ def wrong_pair_table(hamiltonian):
 class PathWithoutHastings(PathAuxiliary):
     """Leaves the probabilities of the path and of its reverse out: α = min(1, exp(Δf))."""
 
-    def _log_reverse(self, path, proposed, number):
+    def _log_reverse(self, path, proposed):
         return path.log_probability
 
 
@@ -155,6 +155,6 @@ class PathWithOneGradient(PathAuxiliary):
         object.__setattr__(self, "_old", state)
         return super().step(state, rngs)
 
-    def _log_reverse(self, path, proposed, number):
+    def _log_reverse(self, path, proposed):
         stale = proposed._replace(gradient=self._old.gradient)
-        return super()._log_reverse(path, stale, number)
+        return super()._log_reverse(path, stale)
