@@ -28,14 +28,13 @@ class Interaction:
 
 
 class Tables(NamedTuple):
-    """What the compiled kernels read; all of it is small but ``site``, ``images`` and ``field``.
+    """What the compiled kernels read; all of it is small but what is said of single sites.
 
     A group holds clusters around a site of one kind whose other sites enter the energy alike. Rows
     of ``groups`` uint32 [n_groups, 5 + most others]: number of other sites per cluster; first entry
-    in ``offsets``; number of clusters; number of codes; first entry in
-    ``values``; and one stride per other site. The species of the other sites
-    are read as one number, the code Σ_t σ_t stride_t. ``group_of_kind`` uint32 [n_kinds + 1] bounds
-    the groups of a kind.
+    in ``offsets``; number of clusters; number of codes; first entry in ``values``; and one stride
+    per other site. The species of the other sites are read as one number, the code
+    Σ_t σ_t stride_t. ``group_of_kind`` uint32 [n_kinds + 1] bounds the groups of a kind.
 
     ``offsets`` uint32: steps in the padded array from a site's corner to the other sites, cluster
     by cluster. ``values`` float64: energies in eV by [species of the centre, code].
