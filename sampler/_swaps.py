@@ -28,6 +28,7 @@ __all__ = [
     "flip_field",
     "log_sigmoid",
     "log_sum_exp",
+    "net_change",
     "swap_estimate",
 ]
 
@@ -63,6 +64,18 @@ def apply_swap(occupations: np.ndarray, swap: Swap) -> np.ndarray:
     rows = np.flatnonzero(swap.sites[:, 0] >= 0)
     proposed[rows[:, None], swap.sites[rows]] = swap.species[rows]
     return proposed
+
+
+def net_change(
+    before: np.ndarray, after: np.ndarray, log_probability: np.ndarray, width: int
+) -> Swap:
+    """Express all that differs after a move as one move of ``width`` sites, padded with −1."""
+    changed = before != after
+    order = np.argsort(~changed, axis=1, kind="stable")[:, :width]
+    there = np.take_along_axis(changed, order, axis=1)
+    sites = np.where(there, order, -1)
+    species = np.where(there, np.take_along_axis(after, order, axis=1), -1)
+    return Swap(sites, species.astype(np.int8), log_probability)
 
 
 class FactorisedSwaps:

@@ -153,15 +153,26 @@ def choice_of(
     """
     if balancing not in _SWAPS:
         raise InputError(f"balancing {balancing!r} is not known: use 'sqrt' or 'barker'")
+    if move_of(ensemble, move) == "swap":
+        return _SWAPS[balancing](hamiltonian.lattice)
+    return GradientFlips(hamiltonian.lattice, balancing)
+
+
+def move_of(ensemble: Ensemble, move: str | None) -> str:
+    """Return ``"swap"`` or ``"flip"``, by default whichever the ensemble calls for.
+
+    Raises
+    ------
+    InputError
+        If the move is not known, or flips would change a fixed composition.
+    """
     if move is None:
         move = "flip" if isinstance(ensemble, SemiGrandCanonical) else "swap"
     if move not in ("swap", "flip"):
         raise InputError(f"move {move!r} is not known: use 'swap' or 'flip'")
-    if move == "swap":
-        return _SWAPS[balancing](hamiltonian.lattice)
-    if isinstance(ensemble, Canonical):
+    if move == "flip" and isinstance(ensemble, Canonical):
         raise InputError(
             "flips change the composition, which the canonical ensemble fixes: use swaps, or "
             "SemiGrandCanonical"
         )
-    return GradientFlips(hamiltonian.lattice, balancing)
+    return move

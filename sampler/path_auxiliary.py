@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..protocols import Generators, Info, State
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate_where, settle, with_gradient
-from ._swaps import Swap, apply_swap, flip_field
+from ._swaps import Swap, apply_swap, flip_field, net_change
 from .gibbs import choice_of
 
 __all__ = ["PathAuxiliary"]
@@ -113,7 +113,7 @@ class PathAuxiliary(KernelBase):
             *evaluate_where(moved, self.hamiltonian, end, True, (state.energy, state.gradient)),
         )
         width = min(longest * path.moves[0].sites.shape[1], end.shape[1])
-        net = _net_change(state.occupations, end, path.log_probability, width)
+        net = net_change(state.occupations, end, path.log_probability, width)
         settled, info = settle(
             state, proposed, net,
             log_density=self.ensemble.log_density,
@@ -184,15 +184,3 @@ class PathAuxiliary(KernelBase):
             back = self._choice.log_probability(flip_field(slopes, after), after, sites, held)
             total = total + np.where(active, back, 0.0)
         return total
-
-
-def _net_change(
-    before: np.ndarray, after: np.ndarray, log_probability: np.ndarray, width: int
-) -> Swap:
-    """Express what a path changes in all as one move of ``width`` sites, padded with −1."""
-    changed = before != after
-    order = np.argsort(~changed, axis=1, kind="stable")[:, :width]
-    there = np.take_along_axis(changed, order, axis=1)
-    sites = np.where(there, order, -1)
-    species = np.where(there, np.take_along_axis(after, order, axis=1), -1)
-    return Swap(sites, species.astype(np.int8), log_probability)
