@@ -28,6 +28,7 @@ class Verdict(NamedTuple):
 def compare(kernel, table, *, draws: int = 100_000, steps: int = 15, seed: int = 0) -> Verdict:
     """Run one chain per draw on a TabulatedHamiltonian; compare the ends with the exact law.
 
+    The law is the ensemble's own over the states of the table, whichever ensemble it is.
     Every chain starts at an independent draw from the exact distribution and takes ``steps`` steps.
     An exact kernel leaves the distribution as it is, whatever its relaxation time, so the ends are
     ``draws`` independent draws and χ² needs no correction; a wrong kernel drifts towards another.
@@ -35,7 +36,7 @@ def compare(kernel, table, *, draws: int = 100_000, steps: int = 15, seed: int =
     occur here, they are refused for what they remember.) That a kernel reaches every state is
     tested apart.
     """
-    p = table.probabilities(kernel.ensemble.temperature)
+    p = probabilities(kernel.ensemble, table)
     starts = np.random.default_rng([seed, 1]).choice(len(p), size=draws, p=p)
     ends, accepted = np.empty(draws, dtype=np.int64), 0.0
     for first in range(0, draws, _BATCH):
@@ -52,6 +53,13 @@ def compare(kernel, table, *, draws: int = 100_000, steps: int = 15, seed: int =
         acceptance=float(accepted / draws),
         moved=float((ends != starts).mean()),
     )
+
+
+def probabilities(ensemble, table) -> np.ndarray:
+    """Exact probabilities of the states of a TabulatedHamiltonian in an ensemble."""
+    log_density = ensemble.log_density(table.energies, table.states)
+    weights = np.exp(log_density - log_density.max())
+    return weights / weights.sum()
 
 
 def _chi_square(counts: np.ndarray, p: np.ndarray) -> tuple[float, int]:

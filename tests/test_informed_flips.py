@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.optimize import brentq
 from scipy.stats import chi2
 
 from alchemc import AlchemicalMACE, Canonical, SemiGrandCanonical, builders, sampler
@@ -16,7 +15,7 @@ from alchemc.errors import InputError
 from alchemc.sampler import GibbsWithGradients, Mixture, PathAuxiliary, RandomFlip
 from exactness import _chi_square
 from mutants import NoHastings, StaleReverse
-from toys import RandomHamiltonian, TabulatedHamiltonian, chain_lattice
+from toys import RandomHamiltonian, TabulatedHamiltonian, chain_lattice, spread_over_a_third
 
 SYSTEMS = {
     "binary": ([(("Ti", "Zr"), 7)], 0.0),
@@ -24,22 +23,6 @@ SYSTEMS = {
     "three species with vacancies": ([(("Sr", "Ba", "X"), 4)], 0.1),
     "two coupled sublattices": ([(("Sr", "Ba"), 3), (("Ti", "Zr", "Mg"), 2)], 0.1),
 }
-
-
-def spread_over_a_third(table, mu):
-    """Ensemble whose exact distribution spreads over a third of the states, and its weights."""
-
-    def weights(log_t):
-        ensemble = SemiGrandCanonical(table.lattice, float(np.exp(log_t)), mu)
-        log = ensemble.log_density(table.energies, table.states)
-        p = np.exp(log - log.max())
-        return ensemble, p / p.sum()
-
-    def excess(log_t):
-        _, p = weights(log_t)
-        return -(p * np.log(np.maximum(p, 1e-300))).sum() - np.log(len(p) / 3)
-
-    return weights(brentq(excess, np.log(10.0), np.log(1e7), xtol=1e-6))
 
 
 @cache

@@ -12,16 +12,16 @@ import numpy as np
 from ase import Atoms
 from scipy.optimize import brentq
 
-from alchemc import Canonical, Lattice, Sublattice
+from alchemc import Canonical, Lattice, SemiGrandCanonical, Sublattice
 
 
-def chain_lattice(*groups: tuple[tuple[str, ...], int]) -> Lattice:
-    """Lattice of well separated sites; each group is (species, number of sites)."""
+def chain_lattice(*groups: tuple) -> Lattice:
+    """Lattice of well separated sites; each group is (species, number of sites[, charges])."""
     symbols, sublattices, first = [], {}, 0
-    for index, (species, n_sites) in enumerate(groups):
+    for index, (species, n_sites, *charges) in enumerate(groups):
         sites = tuple(range(first, first + n_sites))
         symbols += [species[0]] * n_sites
-        sublattices[f"s{index}"] = Sublattice(sites=sites, species=species)
+        sublattices[f"s{index}"] = Sublattice(sites, species, *charges)
         first += n_sites
     positions = np.zeros((first, 3))
     positions[:, 0] = 3.0 * np.arange(first)
@@ -131,6 +131,23 @@ class TabulatedHamiltonian:
 
     def _keys(self, occupations: np.ndarray) -> np.ndarray:
         return (np.asarray(occupations, dtype=np.int64) * self._radix).sum(axis=1)
+
+
+def spread_over_a_third(table: TabulatedHamiltonian, mu):
+    """Semi-grand ensemble whose law spreads over a third of the table's states, and this law."""
+    ensemble = SemiGrandCanonical(table.lattice, 1.0, mu)
+
+    def law(log_t):
+        there = ensemble.with_temperature(float(np.exp(log_t)))
+        log = there.log_density(table.energies, table.states)
+        p = np.exp(log - log.max())
+        return there, p / p.sum()
+
+    def excess(log_t):
+        _, p = law(log_t)
+        return -(p * np.log(np.maximum(p, 1e-300))).sum() - np.log(len(p) / 3)
+
+    return law(brentq(excess, np.log(10.0), np.log(1e7), xtol=1e-6))
 
 
 def arrangements(*groups: tuple[int, ...]) -> np.ndarray:
