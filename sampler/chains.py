@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -208,7 +209,8 @@ def sample(
     -------
     Run with one point, dims (draw, chain, site). ``run.attrs["warm_up"]`` holds the warm-up's
     report, ``run.attrs["drift"]`` the largest drift of running energies (eV per site, 0 where
-    every energy is evaluated), ``run.config`` the arguments.
+    every energy is evaluated), ``run.attrs["seconds"]`` the time spent (``warm_up``, the starts'
+    energies included, and ``sampling``), ``run.config`` the arguments.
 
     Raises
     ------
@@ -237,9 +239,11 @@ def sample(
         )
     starts = _starts(kernel, occupations, n_replicas)
     rngs = spawn_generators(seed, len(starts))
+    begin = time.perf_counter()
     state = kernel.init(starts, rngs)
     kernel, state, report = warm_up(kernel, state, rngs, warmup)
     state, drift = rederive(kernel, state)
+    warm = time.perf_counter()
     n_draws = n_steps // thin
     every = max(1, SWEEPS_BETWEEN_ENERGIES * starts.shape[1] // thin)
     blocks = []
@@ -248,6 +252,7 @@ def sample(
         state, gathered = rederive(kernel, state)
         drift = max(drift, gathered)
         blocks.append(part)
+    seconds = {"warm_up": warm - begin, "sampling": time.perf_counter() - warm}
     block = {name: np.concatenate([part[name] for part in blocks]) for name in blocks[0]}
     temperature = getattr(kernel.ensemble, "temperature", None)
     scalars = {} if temperature is None else {"temperature": float(temperature)}
@@ -264,7 +269,7 @@ def sample(
         points=(point_dataset(block, scalars),),
         lattice=kernel.hamiltonian.lattice,
         config=config,
-        attrs={"warm_up": report._asdict(), "drift": drift},
+        attrs={"warm_up": report._asdict(), "drift": drift, "seconds": seconds},
         build_hamiltonian=lambda: kernel.hamiltonian,
     )
 
