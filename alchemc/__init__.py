@@ -15,6 +15,7 @@ _HOME = {
     "AlchemicalMACE": "alchemc.potentials",
     "Canonical": "alchemc.ensembles",
     "ClusterExpansion": "alchemc.potentials",
+    "DiscreteLangevin": "alchemc.sampler",
     "GibbsWithGradients": "alchemc.sampler",
     "Lattice": "alchemc.lattice",
     "Mixture": "alchemc.sampler",

@@ -152,36 +152,40 @@ class Ensemble(_Section):
     temperatures: Annotated[list[Positive], Field(min_length=1), AfterValidator(_falling)]
 
 
-_INFORMED = ("gibbs-with-gradients", "path-auxiliary")
+_BALANCED = ("gibbs-with-gradients", "path-auxiliary")
 
 
 class MixturePart(_Section):
     """One kernel of a mixture and how often it is used."""
 
-    kind: Literal["random-swap", "gibbs-with-gradients", "path-auxiliary"]
+    kind: Literal["random-swap", "gibbs-with-gradients", "path-auxiliary", "discrete-langevin"]
     weight: Positive = 1.0
     balancing: Literal["sqrt", "barker"] | None = None
 
     @model_validator(mode="after")
     def _balancing_is_for_informed_swaps(self) -> Self:
-        if self.balancing is not None and self.kind not in _INFORMED:
-            raise ValueError(f"'balancing' belongs to informed kernels, not to {self.kind}")
+        if self.balancing is not None and self.kind not in _BALANCED:
+            raise ValueError(
+                f"'balancing' belongs to {' and '.join(_BALANCED)}, not to {self.kind}"
+            )
         return self
 
 
 class Sampler(_Section):
     """How it is sampled."""
 
-    kind: Literal["random-swap", "gibbs-with-gradients", "path-auxiliary", "mixture"] = (
-        "gibbs-with-gradients"
-    )
+    kind: Literal[
+        "random-swap", "gibbs-with-gradients", "path-auxiliary", "discrete-langevin", "mixture"
+    ] = "gibbs-with-gradients"
     balancing: Literal["sqrt", "barker"] | None = None
     kernels: Annotated[list[MixturePart], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
-        if self.balancing is not None and self.kind not in _INFORMED:
-            raise ValueError(f"'balancing' belongs to informed kernels, not to {self.kind}")
+        if self.balancing is not None and self.kind not in _BALANCED:
+            raise ValueError(
+                f"'balancing' belongs to {' and '.join(_BALANCED)}, not to {self.kind}"
+            )
         if (self.kernels is not None) != (self.kind == "mixture"):
             raise ValueError(
                 "a mixture needs 'kernels', for instance "

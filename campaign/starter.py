@@ -39,7 +39,8 @@ kind = "canonical"
 temperatures = [20000, 10000, 6000]   # K; swept from the highest down
 
 [sampler]
-kind = "gibbs-with-gradients"   # random-swap | gibbs-with-gradients | path-auxiliary | mixture
+kind = "gibbs-with-gradients"   # random-swap | gibbs-with-gradients | path-auxiliary |
+                                # discrete-langevin | mixture
 
 [run]
 chains = 4

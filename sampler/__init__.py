@@ -1,6 +1,7 @@
 """How it is sampled: kernels, warm-up and chains."""
 
 from .chains import WarmUpReport, draw_block, rederive, sample, warm_up
+from .discrete_langevin import DiscreteLangevin
 from .gibbs import GibbsWithGradients
 from .mixture import Mixture
 from .path_auxiliary import PathAuxiliary
@@ -10,6 +11,7 @@ from .streams import generator_state, restore_generator, spawn_generators
 
 __all__ = [
     "KERNELS",
+    "DiscreteLangevin",
     "GibbsWithGradients",
     "Mixture",
     "PathAuxiliary",
@@ -30,5 +32,6 @@ KERNELS = {
     "gibbs-with-gradients": GibbsWithGradients,
     "mixture": Mixture,
     "path-auxiliary": PathAuxiliary,
+    "discrete-langevin": DiscreteLangevin,
 }
 """Kernels by the name that ``[sampler] kind`` gives them."""

@@ -11,7 +11,15 @@ import copy
 import numpy as np
 
 from alchemc.protocols import State
-from alchemc.sampler import GibbsWithGradients, Mixture, PathAuxiliary, RandomFlip, RandomSwap
+from alchemc.sampler import (
+    DiscreteLangevin,
+    GibbsWithGradients,
+    Mixture,
+    PathAuxiliary,
+    RandomFlip,
+    RandomSwap,
+)
+from alchemc.sampler._langevin import MatchedSwaps
 from alchemc.sampler._metropolis import draw_uniforms, settle
 from alchemc.sampler._swaps import apply_swap
 
@@ -158,3 +166,55 @@ class PathWithOneGradient(PathAuxiliary):
     def _log_reverse(self, path, proposed):
         stale = proposed._replace(gradient=self._old.gradient)
         return super()._log_reverse(path, stale)
+
+
+class LangevinWithoutHastings(DiscreteLangevin):
+    """Leaves the probabilities of the proposal both ways out: α = min(1, exp(Δf))."""
+
+    def _log_reverse(self, state, proposed, proposal):
+        return proposal.log_probability
+
+
+class LangevinWithOneGradient(DiscreteLangevin):
+    """Weighs the proposal back with the gradient at x instead of y."""
+
+    def _log_reverse(self, state, proposed, proposal):
+        return super()._log_reverse(state, proposed._replace(gradient=state.gradient), proposal)
+
+
+class GoesOnAdapting(Mixture):
+    """Tunes while it samples: a larger step after an accepted move, a smaller after a refused."""
+
+    def init(self, occupations, rngs):
+        middle = np.full(len(occupations), len(self.kernels) // 2)
+        object.__setattr__(self, "_level", middle)
+        return super().init(occupations, rngs)
+
+    def step(self, state, rngs):
+        after, info = super().step(state, rngs)
+        refused = (info.sites[:, 0] >= 0) & ~info.accepted
+        level = self._level + info.accepted - refused
+        object.__setattr__(self, "_level", np.clip(level, 0, len(self.kernels) - 1))
+        return after, info
+
+    def _choose(self, uniforms):
+        return self._level
+
+
+class MatchesTheEager(MatchedSwaps):
+    """Pairs the sites that gain most by a change with one another: a matching by the state."""
+
+    def draw(self, field, occupations, uniforms, penalty):
+        eager = 1.0 / (1.0 + np.exp(-field.max(axis=2)))[:, np.concatenate(self._groups)]
+        shuffled = 0.3 * uniforms[:, : self._n_sites] + eager
+        return self._swap(
+            self._match(shuffled), field, occupations, uniforms[:, self._n_sites :], penalty
+        )
+
+
+class LangevinWithEagerMatching(DiscreteLangevin):
+    """Draws its matching by the state, and takes it for one drawn whatever the state."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "_proposals", MatchesTheEager(self.hamiltonian.lattice))

@@ -10,7 +10,13 @@ import pytest
 from alchemc import Canonical, sampler
 from alchemc.errors import InputError, ModelError
 from alchemc.protocols import Hamiltonian, Kernel
-from alchemc.sampler import GibbsWithGradients, Mixture, PathAuxiliary, RandomSwap
+from alchemc.sampler import (
+    DiscreteLangevin,
+    GibbsWithGradients,
+    Mixture,
+    PathAuxiliary,
+    RandomSwap,
+)
 from toys import RandomHamiltonian, chain_lattice, shuffled
 
 N_REPLICAS = 5
@@ -36,6 +42,7 @@ BUILDERS = {
     "GibbsWithGradients, Barker": barker,
     "Mixture": mixture,
     "PathAuxiliary": PathAuxiliary,
+    "DiscreteLangevin": DiscreteLangevin,
 }
 every_kernel = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 
@@ -76,6 +83,7 @@ def test_the_public_kernels_are_the_ones_tested_here():
         RandomSwap,
         GibbsWithGradients,
         PathAuxiliary,
+        DiscreteLangevin,
         Mixture,
     }
 
@@ -104,9 +112,10 @@ def test_a_kernel_obeys_the_protocol(build, hamiltonian, ensemble, starts):
             assert ((info.acceptance_probability >= 0) & (info.acceptance_probability <= 1)).all()
             assert info.sites.shape == info.species.shape
             assert info.sites.dtype == np.int64
-            assert info.sites.shape[1] == (6 if isinstance(kernel, PathAuxiliary) else 2)
-            moving = info.sites[:, 0] >= 0  # a path may end where it began
-            assert moving.all() or isinstance(kernel, PathAuxiliary)
+            width = {PathAuxiliary: 6, DiscreteLangevin: 10}.get(type(kernel), 2)
+            assert info.sites.shape[1] == width
+            moving = info.sites[:, 0] >= 0  # many moves at once may come to none
+            assert moving.all() or isinstance(kernel, PathAuxiliary | DiscreteLangevin)
             assert np.isfinite(info.log_density_change[moving]).all()
             assert (info.energy_calls + info.gradient_calls >= 1)[moving].all()
 
