@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError, ModelError
 from ..lattice import Lattice
 from ..sublattice import is_number, is_whole, shown
+from ._lattice_checks import checked_field, checked_move, checked_sites, species_by_kind
 from .interactions import Interaction, Tables, build_tables
 from .tiling import Tiling
 
@@ -91,9 +92,9 @@ class LatticeHamiltonian:
         self.constant = float(constant)
         self.threads = threads or _processors()
         allowed = np.asarray(lattice.allowed)
-        n_species = _species_by_kind(lattice, tiling)
+        n_species = species_by_kind(lattice, tiling)
         if field is not None:
-            field = _checked_field(field, allowed)
+            field = checked_field(field, allowed)
         self.tables: Tables = build_tables(self.interactions, tiling, n_species, field)
 
     def __repr__(self) -> str:
@@ -134,7 +135,7 @@ class LatticeHamiltonian:
         from .compiled import apply_move  # noqa: PLC0415
 
         occupations = np.atleast_2d(self.lattice.check(occupations))
-        sites, species = _checked_move(self.lattice, occupations, sites, species)
+        sites, species = checked_move(self.lattice, occupations, sites, species)
         moves = np.stack([sites, species], axis=-1).astype(np.int64)
         t = self.tables
         changes = [
@@ -154,6 +155,7 @@ class LatticeHamiltonian:
         beta: float,
         n_draws: int,
         thin: int,
+        sites: np.ndarray | None = None,
     ) -> LatticeBlock:
         """Run Metropolis swaps of unlike species, drawn uniformly from all unlike pairs.
 
@@ -169,6 +171,9 @@ class LatticeHamiltonian:
             1/(k_B T) in 1/eV.
         n_draws, thin
             States to keep, and steps from one to the next.
+        sites
+            Sites that may change, [n_replicas, m], all by default. A replica that has no unlike
+            species on its sites stays as it is.
 
         Raises
         ------
@@ -183,27 +188,34 @@ class LatticeHamiltonian:
         )
         first_group = np.asarray(self.lattice.sublattice_of_site).astype(np.uint64)
         first_group *= np.uint64(self.lattice.n_species_max)
+        parts = checked_sites(sites, occupations.shape)
 
         def start(replica: int) -> _Part:
             occupation = occupations[replica].astype(np.int8)
-            pairs, bounds = self._groups(occupation)
+            part = parts[replica]
+            pairs, bounds = self._groups(occupation, part)
             if not len(pairs):
+                if sites is not None:
+                    return _still(occupation[part])
                 raise InputError(
                     f"replica {replica} holds one species per sublattice, so there is nothing to "
                     "exchange: start from a mixed composition"
                 )
             t, padded = self.tables, self._padded(occupation)
-            scratch, members = t.scratch(), np.empty_like(t.home)
+            home, group = t.home[part], first_group[part]
+            scratch, members = t.scratch(), np.empty_like(home)
 
             def run(energy: float, out: _Out, steps: int, inside: bool) -> None:
                 swap_block(
-                    *t.gas, *t.frame, padded, *scratch, energy, rngs[replica], float(beta), pairs,
-                    bounds, first_group, members, np.empty_like(bounds[:-1]), *out, steps, inside,
+                    *t.gas, home, *t.frame[1:], padded, *scratch, energy, rngs[replica],
+                    float(beta), pairs, bounds, group, members, np.empty_like(bounds[:-1]), *out,
+                    steps, inside,
                 )  # fmt: skip
 
             return run
 
-        return self._block(start, energies, n_draws, thin)
+        block = self._block(start, energies, n_draws, thin, parts.shape[1])
+        return block if sites is None else _whole(block, occupations, parts)
 
     def run_flips(
         self,
@@ -215,6 +227,7 @@ class LatticeHamiltonian:
         potentials: np.ndarray,
         n_draws: int,
         thin: int,
+        sites: np.ndarray | None = None,
     ) -> LatticeBlock:
         """Run Metropolis flips of single sites for the weight exp(−β[E − Σ_i μ_i,σ(i)]).
 
@@ -222,7 +235,7 @@ class LatticeHamiltonian:
         ----------
         potentials
             Chemical potential of every sublattice's species in eV, [n_sublattices, n_species_max].
-        occupations, energies, rngs, beta, n_draws, thin
+        occupations, energies, rngs, beta, n_draws, thin, sites
             As for ``run_swaps``.
 
         Raises
@@ -236,21 +249,26 @@ class LatticeHamiltonian:
             occupations, energies, rngs, beta=beta, n_draws=n_draws, thin=thin
         )
         by_kind = self._potentials_by_kind(np.asarray(potentials, dtype=float))
-        flippable = self.tables.home[np.asarray(self.lattice.allowed).sum(axis=1) > 1]
+        free = np.asarray(self.lattice.allowed).sum(axis=1) > 1
+        parts = checked_sites(sites, occupations.shape)
 
         def start(replica: int) -> _Part:
+            part = parts[replica]
             t, padded = self.tables, self._padded(occupations[replica].astype(np.int8))
-            scratch = t.scratch()
+            home, flippable, scratch = t.home[part], t.home[part[free[part]]], t.scratch()
+            if not len(flippable):
+                return _still(occupations[replica, part])
 
             def run(energy: float, out: _Out, steps: int, inside: bool) -> None:  # noqa: ARG001
                 flip_block(
-                    *t.gas, *t.frame, padded, *scratch, energy, rngs[replica], float(beta),
-                    flippable, t.species, by_kind, *out, steps,
+                    *t.gas, home, *t.frame[1:], padded, *scratch, energy, rngs[replica],
+                    float(beta), flippable, t.species, by_kind, *out, steps,
                 )  # fmt: skip
 
             return run
 
-        return self._block(start, energies, n_draws, thin)
+        block = self._block(start, energies, n_draws, thin, parts.shape[1])
+        return block if sites is None else _whole(block, occupations, parts)
 
     def rederived(
         self, occupations: np.ndarray, energies: np.ndarray
@@ -342,10 +360,15 @@ class LatticeHamiltonian:
         return occupations
 
     def _block(
-        self, start: Callable[[int], _Part], energies: np.ndarray, n_draws: int, thin: int
+        self,
+        start: Callable[[int], _Part],
+        energies: np.ndarray,
+        n_draws: int,
+        thin: int,
+        n_sites: int,
     ) -> LatticeBlock:
         """Run every replica's block part by part, so that Ctrl-C stops all of them soon."""
-        n_replicas, n_sites = len(energies), self.lattice.n_sites
+        n_replicas = len(energies)
         kept = np.empty((n_replicas, n_draws, n_sites), dtype=np.int8)
         after = np.empty((n_replicas, n_draws))
         accepted = np.zeros((n_replicas, n_draws), dtype=np.int64)
@@ -388,10 +411,10 @@ class LatticeHamiltonian:
             )
         return by_kind
 
-    def _groups(self, occupation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _groups(self, occupation: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of groups (sublattice, species) that can swap, cumulatively; bounds of groups."""
         most = self.lattice.n_species_max
-        group = np.asarray(self.lattice.sublattice_of_site) * most + occupation
+        group = (np.asarray(self.lattice.sublattice_of_site) * most + occupation)[part]
         counts = np.bincount(group, minlength=len(self.lattice.names) * most)
         bounds = np.concatenate([[0], np.cumsum(counts)])
         rows, total = [], 0
@@ -421,72 +444,24 @@ def _parts(n_draws: int, thin: int, n_sites: int) -> Iterator[tuple[slice, int, 
             yield draws, done, min(piece, thin - done)
 
 
+def _still(occupation: np.ndarray) -> _Part:
+    """Make a block in which nothing moves."""
+
+    def run(energy: float, out: _Out, steps: int, inside: bool) -> None:  # noqa: ARG001
+        kept, energies, accepted = out
+        kept[:], energies[:], accepted[:] = occupation, energy, 0
+
+    return run
+
+
+def _whole(block: LatticeBlock, occupations: np.ndarray, parts: np.ndarray) -> LatticeBlock:
+    """Put the sites that could change back among those that could not."""
+    whole = np.repeat(occupations[None].astype(np.uint8), len(block.energy), axis=0)
+    whole[:, np.arange(len(parts))[:, None], parts] = block.occupation
+    return block._replace(occupation=whole)
+
+
 def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _species_by_kind(lattice: Lattice, tiling: Tiling) -> list[int]:
-    """Count the species of every kind of site; sites of one kind must allow the same ones."""
-    numbers = np.asarray(lattice.atomic_numbers)
-    _, first = np.unique(tiling.kinds, return_index=True)
-    differing = np.flatnonzero((numbers != numbers[first[tiling.kinds]]).any(axis=1))
-    if len(differing):
-        site = int(differing[0])
-        like = int(first[tiling.kinds[site]])
-        raise InputError(
-            f"sites {like} and {site} are the same site of the primitive cell but hold "
-            f"{', '.join(lattice.species_of(like))} and {', '.join(lattice.species_of(site))}: "
-            "give them the same species in the same order"
-        )
-    return np.asarray(lattice.allowed).sum(axis=1)[first].tolist()
-
-
-def _checked_field(field: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    try:
-        field = np.asarray(field, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"energies of single sites are {shown(field)}; give numbers in eV"
-        ) from None
-    if field.shape != allowed.shape:
-        raise InputError(
-            f"energies of single sites have shape {field.shape}; give one number in eV per site "
-            f"and species, {allowed.shape}"
-        )
-    if not np.isfinite(field).all():
-        site, species = np.argwhere(~np.isfinite(field))[0]
-        raise InputError(
-            f"the energy of species {species} on site {site} is {field[site, species]}; give "
-            "finite energies in eV"
-        )
-    return np.where(allowed, field, 0.0)
-
-
-def _checked_move(
-    lattice: Lattice, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    sites, species = np.atleast_2d(sites), np.atleast_2d(species)
-    if sites.shape != species.shape or len(sites) != len(occupations):
-        raise InputError(
-            f"sites has shape {sites.shape} and species {species.shape}; "
-            f"both must be [{len(occupations)}, m]"
-        )
-    if sites.dtype.kind not in "iu" or species.dtype.kind not in "iu":
-        raise InputError(f"sites are {sites.dtype} and species {species.dtype}; give whole numbers")
-    if sites.size and (sites.min() < -1 or sites.max() >= lattice.n_sites):
-        raise InputError(f"sites must lie in 0…{lattice.n_sites - 1}, or be −1 for padding")
-    used = sites >= 0
-    inside = used & (species >= 0) & (species < lattice.n_species_max)
-    wrong = used & ~(
-        inside & lattice.allowed[np.where(used, sites, 0), np.where(inside, species, 0)]
-    )
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        site = int(sites[row, column])
-        raise InputError(
-            f"species {species[row, column]} is not allowed on site {site}; give the index of one "
-            f"of {', '.join(lattice.species_of(site))}, from 0"
-        )
-    return sites, species.astype(np.int8)

@@ -85,7 +85,12 @@ class RandomFlip(KernelBase):
         return settled, info._replace(energy_calls=np.ones(len(occupations), dtype=np.int64))
 
     def compiled_block(
-        self, state: State, rngs: Generators, n_draws: int, thin: int
+        self,
+        state: State,
+        rngs: Generators,
+        n_draws: int,
+        thin: int,
+        sites: np.ndarray | None = None,
     ) -> tuple[State, dict[str, np.ndarray]] | None:
         """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none."""
         # A subclass may draw or weigh otherwise than the compiled code.
@@ -95,7 +100,7 @@ class RandomFlip(KernelBase):
             return None
         block = self.hamiltonian.run_flips(
             state.occupations, state.energy, rngs, beta=self.ensemble.beta,
-            potentials=self.ensemble.potentials, n_draws=n_draws, thin=thin,
+            potentials=self.ensemble.potentials, n_draws=n_draws, thin=thin, sites=sites,
         )  # fmt: skip
         return block_of(block, state, thin)
 

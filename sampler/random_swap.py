@@ -82,7 +82,12 @@ class RandomSwap(KernelBase):
         return state, info._replace(energy_calls=movable.astype(np.int64))
 
     def compiled_block(
-        self, state: State, rngs: Generators, n_draws: int, thin: int
+        self,
+        state: State,
+        rngs: Generators,
+        n_draws: int,
+        thin: int,
+        sites: np.ndarray | None = None,
     ) -> tuple[State, dict[str, np.ndarray]] | None:
         """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none.
 
@@ -96,7 +101,7 @@ class RandomSwap(KernelBase):
             return None
         block = self.hamiltonian.run_swaps(
             state.occupations, state.energy, rngs, beta=ensemble.beta,
-            n_draws=n_draws, thin=thin,
+            n_draws=n_draws, thin=thin, sites=sites,
         )  # fmt: skip
         return block_of(block, state, thin)
 
