@@ -14,10 +14,12 @@ _HOME = {
     "LatticeHamiltonian": "lattice_hamiltonian",
     "ModelEntry": "loading",
     "ModelInfo": "loading",
+    "PairExpansion": "pair_expansion",
     "PairHamiltonian": "pair_hamiltonian",
     "list_models": "loading",
     "load_mace": "loading",
     "save_mace": "storage",
+    "taylor_expansion": "response",
 }
 
 __all__ = ["POTENTIALS", *_HOME]  # noqa: PLE0604

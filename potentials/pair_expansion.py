@@ -1,0 +1,300 @@
+"""Energies to second order in the species: a term per site and a coupling per pair of sites.
+
+In the coordinates x_i = (λ_i1 − λ̄_i1, …, λ_i,m−1 − λ̄_i,m−1), the weights of all species but the
+first less their mean, E = E0 + Σ_i e_i[σ_i] + ½ Σ_{i≠j} x_iᵀ J_ij x_j.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..lattice import Lattice
+from .interactions import Interaction
+from .lattice_hamiltonian import LatticeHamiltonian
+from .tiling import Tiling, find_tiling
+
+__all__ = ["PairExpansion", "coordinates", "pair_distances"]
+
+MOST_COUPLINGS = 20_000_000
+NEGLIGIBLE = 2e-4  # of the largest coupling
+
+
+class PairExpansion(LatticeHamiltonian):
+    """E = E0 + Σ_i e_i[σ_i] + ½ Σ_{i≠j} x_iᵀ J_ij x_j, as a compiled lattice Hamiltonian.
+
+    What `taylor_expansion` returns, and what `SurrogateChain` learns. Made of plain arrays, which
+    ``to_arrays`` gives back.
+
+    Parameters
+    ----------
+    lattice
+        Sites and species.
+    mean
+        λ̄, the point about which x is measured, [n_sites, n_species_max].
+    constant
+        E0 of the cell in eV.
+    onsite
+        e_i in eV, [n_sites, n_species_max].
+    couplings
+        J in eV between one site of every kind and every site of the cell, all periodic images
+        together, [n_kinds, n_sites, m − 1, m − 1] with m = n_species_max. A kind is a class of
+        sites under the translations of the reference structure.
+    pairs, deviations
+        Sites [n_pairs, 2] whose J differs from that of their kind, and by how much,
+        [n_pairs, m − 1, m − 1] in eV: where atoms are displaced.
+    threads
+        As for `LatticeHamiltonian`.
+
+    Notes
+    -----
+    Couplings below 2·10⁻⁴ of the largest are left out.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, numbers are not finite, or the sites repeat so little that the
+        couplings are too many.
+    """
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        *,
+        mean: np.ndarray,
+        constant: float,
+        onsite: np.ndarray,
+        couplings: np.ndarray,
+        pairs: np.ndarray | None = None,
+        deviations: np.ndarray | None = None,
+        threads: int | None = None,
+    ) -> None:
+        tiling = find_tiling(lattice)
+        rank = lattice.n_species_max - 1
+        self.mean = np.array(mean, dtype=float)
+        self.onsite = np.array(onsite, dtype=float)
+        self.couplings = np.array(couplings, dtype=float)
+        self.pairs = np.zeros((0, 2), dtype=np.int64) if pairs is None else np.array(pairs)
+        self.deviations = (
+            np.zeros((0, rank, rank)) if deviations is None else np.array(deviations, dtype=float)
+        )
+        check_size(lattice, tiling)
+        self._check(lattice, tiling, rank)
+        self.repeats = tiling
+        if len(self.pairs):
+            tiling, interactions = self._one_by_one(lattice, tiling)
+        else:
+            interactions = self._by_translation(lattice, tiling)
+        super().__init__(
+            lattice, tiling, interactions, constant=constant, field=self.onsite, threads=threads
+        )
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the arguments from which ``PairExpansion(lattice, **arrays)`` makes it again."""
+        return {
+            "mean": self.mean,
+            "constant": self.constant,
+            "onsite": self.onsite,
+            "couplings": self.couplings,
+            "pairs": self.pairs,
+            "deviations": self.deviations,
+        }
+
+    def on(self, lattice: Lattice) -> PairExpansion:
+        """Return the expansion on another supercell of the same crystal.
+
+        Energies of single sites are those of the kind of site, averaged. A coupling between sites
+        that meet as several images at the same distance is shared out among them.
+
+        Raises
+        ------
+        InputError
+            If the lattice is no supercell of the same primitive cell, or single pairs differ.
+        """
+        if len(self.pairs):
+            raise InputError(
+                "an expansion whose pairs differ one by one holds for its own positions only; "
+                "make one for the other cell"
+            )
+        tiling = find_tiling(lattice)
+        kind_here = _kinds_of(self.repeats, tiling)
+        n_here = np.bincount(self.repeats.kinds)
+        shape = (len(tiling.basis), lattice.n_sites, *self.couplings.shape[2:])
+        couplings = np.zeros(shape)
+        onsite = np.zeros((lattice.n_sites, lattice.n_species_max))
+        mean = np.zeros_like(onsite)
+        for kind, old in enumerate(kind_here):
+            members = self.repeats.kinds == old
+            onsite[tiling.kinds == kind] = self.onsite[members].mean(axis=0)
+            mean[tiling.kinds == kind] = self.mean[members].mean(axis=0)
+            start = _representative(tiling, kind)
+            for site, images in _images(self.repeats, old):
+                other = int(np.flatnonzero(kind_here == self.repeats.kinds[site])[0])
+                for step in images:
+                    there = tiling.sites_at(tiling.cells[start] + step, np.array(other))
+                    couplings[kind, int(there)] += self.couplings[old, site] / len(images)
+            couplings[kind, start] = 0.0
+        size = lattice.n_sites / (len(self.repeats.kinds) if len(n_here) else 1)
+        return PairExpansion(
+            lattice, mean=mean, constant=self.constant * size, onsite=onsite, couplings=couplings
+        )
+
+    # ---- parts -----------------------------------------------------------------------------
+
+    def _check(self, lattice: Lattice, tiling: Tiling, rank: int) -> None:
+        shapes = {
+            "mean": (self.mean, np.asarray(lattice.allowed).shape),
+            "onsite": (self.onsite, np.asarray(lattice.allowed).shape),
+            "couplings": (self.couplings, (len(tiling.basis), lattice.n_sites, rank, rank)),
+            "pairs": (self.pairs, (len(self.pairs), 2)),
+            "deviations": (self.deviations, (len(self.pairs), rank, rank)),
+        }
+        for name, (array, shape) in shapes.items():
+            if array.shape != shape:
+                raise InputError(f"{name} has shape {array.shape}; {shape} was expected")
+            if not np.isfinite(array).all():
+                raise InputError(f"{name} holds numbers that are not finite; check the energies")
+
+    def _by_translation(self, lattice: Lattice, tiling: Tiling) -> list[Interaction]:
+        """One interaction per kind of pair; pairs met from both their ends count once."""
+        least = NEGLIGIBLE * np.abs(self.couplings).max(initial=0.0)
+        quantum = 1e-3 * least if least > 0 else 1.0
+        n_species = np.asarray(lattice.allowed).sum(axis=1)
+        interactions = []
+        for kind in range(len(tiling.basis)):
+            start = _representative(tiling, kind)
+            x_start = coordinates_of_species(self.mean[start])
+            for site, images in _images(tiling, kind):
+                other = int(tiling.kinds[site])
+                matrix = self.couplings[kind, site]
+                if np.abs(matrix).max(initial=0.0) <= least:
+                    continue
+                # Equal up to rounding becomes equal, so that such pairs share a table.
+                rounded = np.round(matrix / quantum) * quantum / len(images)
+                table = x_start @ rounded @ coordinates_of_species(self.mean[site]).T
+                table = table[: n_species[start], : n_species[site]]
+                for step in images:
+                    back = tuple((-step).tolist())
+                    if (kind, other, tuple(step.tolist())) <= (other, kind, back):
+                        cells = np.array([(0, 0, 0), step])
+                        interactions.append(Interaction((kind, other), cells, table))
+        return interactions
+
+    def _one_by_one(self, lattice: Lattice, tiling: Tiling) -> tuple[Tiling, list[Interaction]]:
+        """Every pair by itself, in a cell that is its own primitive cell."""
+        n_sites, rank = lattice.n_sites, lattice.n_species_max - 1
+        matrices: dict[tuple[int, int], np.ndarray] = {}
+        least = NEGLIGIBLE * np.abs(self.couplings).max(initial=0.0)
+        for i in range(n_sites):
+            kind = int(tiling.kinds[i])
+            start = _representative(tiling, kind)
+            shift = tiling.cells[i] - tiling.cells[start]
+            strong = np.flatnonzero(
+                np.abs(self.couplings[kind]).max(axis=(1, 2), initial=0.0) > least
+            )
+            there = tiling.sites_at(tiling.cells[strong] + shift, tiling.kinds[strong])
+            for site, j in zip(strong, there.tolist(), strict=True):
+                if i < j:
+                    matrices[i, j] = self.couplings[kind, site].copy()
+        for (i, j), matrix in zip(self.pairs.tolist(), self.deviations, strict=True):
+            a, b, own = (i, j, matrix) if i < j else (j, i, matrix.T)
+            matrices[a, b] = matrices.get((a, b), np.zeros((rank, rank))) + own
+        n_species = np.asarray(lattice.allowed).sum(axis=1)
+        x = [coordinates_of_species(row)[:n] for row, n in zip(self.mean, n_species, strict=True)]
+        cells = np.zeros((2, 3), dtype=np.int64)
+        interactions = [
+            Interaction((i, j), cells, x[i] @ matrix @ x[j].T)
+            for (i, j), matrix in matrices.items()
+        ]
+        positions = lattice.atoms.positions[lattice.sites]
+        alone = Tiling(
+            lattice.atoms.cell.array, positions, np.eye(3, dtype=np.int64),
+            np.zeros((n_sites, 3), dtype=np.int64), np.arange(n_sites),
+        )  # fmt: skip
+        return alone, interactions
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.lattice, self.to_arrays())
+
+
+def _again(lattice: Lattice, arrays: Mapping[str, Any]) -> PairExpansion:
+    return PairExpansion(lattice, **arrays)
+
+
+def check_size(lattice: Lattice, tiling: Tiling) -> None:
+    """Refuse a lattice whose sites repeat so little that couplings by kind are too many."""
+    number = len(tiling.basis) * lattice.n_sites * (lattice.n_species_max - 1) ** 2
+    if number > MOST_COUPLINGS:
+        raise InputError(
+            f"the {lattice.n_sites} sites are of {len(tiling.basis)} kinds under translation, with "
+            f"{number} couplings: build the lattice from undisplaced atoms, and give the "
+            "energy model its displaced positions"
+        )
+
+
+def coordinates_of_species(mean: np.ndarray) -> np.ndarray:
+    """X of a site that holds each species, [n_species, n_species − 1], less the mean weights."""
+    return np.eye(len(mean))[:, 1:] - mean[1:]
+
+
+def coordinates(lattice: Lattice, mean: np.ndarray, occupations: np.ndarray) -> np.ndarray:
+    """X of every site, [n_replicas, n_sites, n_species_max − 1]; zero where nothing can change."""
+    movable = np.asarray(lattice.allowed).sum(axis=1) > 1
+    x = lattice.weights(occupations)[..., 1:] - mean[:, 1:]
+    return np.asarray(np.where(movable[:, None] & np.asarray(lattice.allowed)[:, 1:], x, 0.0))
+
+
+def pair_distances(tiling: Tiling, kind: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distance in Å of every site's nearest images from one site of a kind, and their number.
+
+    Both [n_sites], 0 for the site itself, whose own images do not count.
+    """
+    distance, number = np.zeros(len(tiling.kinds)), np.zeros(len(tiling.kinds), dtype=np.int64)
+    for site, images in _images(tiling, kind):
+        apart = tiling.basis[tiling.kinds[site]] - tiling.basis[kind]
+        distance[site] = np.linalg.norm(apart + images[0] @ tiling.primitive)
+        number[site] = len(images)
+    return distance, number
+
+
+def _representative(tiling: Tiling, kind: int) -> int:
+    return int(np.argmax(tiling.kinds == kind))
+
+
+def _images(tiling: Tiling, kind: int) -> list[tuple[int, np.ndarray]]:
+    """Every other site with its nearest images: steps in cells from one site of a kind, [n, 3]."""
+    start = _representative(tiling, kind)
+    turns = np.array(list(itertools.product(range(-2, 3), repeat=3))) @ tiling.box
+    steps = (tiling.cells - tiling.cells[start])[:, None] + turns
+    apart = (tiling.basis[tiling.kinds] - tiling.basis[kind])[:, None]
+    distance = np.linalg.norm(apart + steps @ tiling.primitive, axis=2)
+    nearest = distance < distance.min(axis=1, keepdims=True) + 1e-3
+    return [
+        (site, steps[site, nearest[site]]) for site in range(len(tiling.kinds)) if site != start
+    ]
+
+
+def _kinds_of(old: Tiling, new: Tiling) -> np.ndarray:
+    """Kind in ``old`` of every kind in ``new``; their sites must coincide."""
+    inverse = np.linalg.inv(old.primitive)
+    same_volume = np.isclose(
+        abs(np.linalg.det(old.primitive)), abs(np.linalg.det(new.primitive)), rtol=1e-3
+    )
+    if not np.allclose(new.primitive, old.primitive, atol=5e-3) or not same_volume:
+        raise InputError(
+            "the lattice repeats by another primitive cell than the expansion's: build both from "
+            "one structure"
+        )
+    shift = new.basis[0] - old.basis
+    for origin in shift:
+        scaled = (new.basis[:, None] - origin - old.basis) @ inverse
+        away = np.linalg.norm((scaled - np.round(scaled)) @ old.primitive, axis=2)
+        match = away.argmin(axis=1)
+        whole = np.abs(scaled[np.arange(len(match)), match]).max() < 1e-2
+        if (away.min(axis=1) < 5e-3).all() and len(set(match.tolist())) == len(match) and whole:
+            return np.asarray(match)
+    raise InputError("the lattice's sites are not those of the expansion; build both from one")
