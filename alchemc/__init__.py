@@ -26,6 +26,7 @@ _HOME = {
     "Run": "alchemc.records",
     "SemiGrandCanonical": "alchemc.ensembles",
     "Sublattice": "alchemc.lattice",
+    "SurrogateChain": "alchemc.sampler",
     "open_run": "alchemc.campaign",
     "sample": "alchemc.sampler",
     "warm_up": "alchemc.sampler",

@@ -1,6 +1,7 @@
 """How it is sampled: kernels, warm-up and chains."""
 
 from .chains import WarmUpReport, draw_block, rederive, sample, warm_up
+from .comparison import Comparison, compare
 from .discrete_langevin import DiscreteLangevin
 from .gibbs import GibbsWithGradients
 from .mixture import Mixture
@@ -8,16 +9,20 @@ from .path_auxiliary import PathAuxiliary
 from .random_flip import RandomFlip
 from .random_swap import RandomSwap
 from .streams import generator_state, restore_generator, spawn_generators
+from .surrogate_chain import SurrogateChain
 
 __all__ = [
     "KERNELS",
+    "Comparison",
     "DiscreteLangevin",
     "GibbsWithGradients",
     "Mixture",
     "PathAuxiliary",
     "RandomFlip",
     "RandomSwap",
+    "SurrogateChain",
     "WarmUpReport",
+    "compare",
     "draw_block",
     "generator_state",
     "rederive",
@@ -32,6 +37,7 @@ KERNELS = {
     "gibbs-with-gradients": GibbsWithGradients,
     "mixture": Mixture,
     "path-auxiliary": PathAuxiliary,
+    "surrogate": SurrogateChain,
     "discrete-langevin": DiscreteLangevin,
 }
 """Kernels by the name that ``[sampler] kind`` gives them."""

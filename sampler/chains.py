@@ -27,7 +27,8 @@ class WarmUpReport(NamedTuple):
     ``acceptance`` is the accepted fraction over all replicas, ``energy_calls`` and
     ``gradient_calls`` are totals. ``slope`` and ``correlation`` compare the exact change of the log
     density of proposed moves with the proposal's estimate; None where there is no estimate (or the
-    moves were too few or too alike). ``parameters`` are the kernel's, as they were frozen.
+    moves were too few or too alike). ``parameters`` are the kernel's, as they were frozen, or what
+    its ``summary`` says of them. ``hessian_products`` were evaluated besides.
     """
 
     n_steps: int
@@ -37,6 +38,7 @@ class WarmUpReport(NamedTuple):
     slope: float | None
     correlation: float | None
     parameters: dict[str, Any]
+    hessian_products: int = 0
 
 
 def draw_block(
@@ -133,8 +135,9 @@ def warm_up(
 ) -> tuple[Kernel, State, WarmUpReport]:
     """Run ``n`` steps whose states are dropped, tune the kernel by them and freeze it.
 
-    A kernel that has ``tuned(infos) -> kernel`` is tuned every 25 steps by what it did in them; the
-    kernel returned adapts no further, so that what follows is an exact chain. A warm-up may be run
+    A kernel that has ``tuned(infos) -> kernel`` is tuned every 25 steps by what it did in them; one
+    that has ``warm_up(state, rngs, n) -> kernel, state, infos`` does it in its own way. The kernel
+    returned adapts no further, so that what follows is an exact chain. A warm-up may be run
     in parts (n = n₁ + n₂ …), each of which tunes the kernel anew; the state, the generators and
     ``kernel.to_arrays()`` between two parts are all that a checkpoint needs.
 
@@ -155,7 +158,7 @@ def warm_up(
         If ``n`` is not a whole number, 0 or above.
     """
     _check_whole("warm-up steps", n, least=0)
-    if n > 0 and not hasattr(kernel, "tuned"):
+    if n > 0 and not hasattr(kernel, "tuned") and not hasattr(kernel, "warm_up"):
         compiled = _compiled_block(kernel, state, rngs, 1, n)
         if compiled is not None:
             state, block = compiled
@@ -165,6 +168,18 @@ def warm_up(
                 energy_calls=int(block["energy_calls"].sum()),
             )
             return kernel, state, report
+    known = _products(kernel)
+    kernel, state, infos = learn(kernel, state, rngs, n)
+    report = _report(infos, kernel)
+    return kernel, state, report._replace(hessian_products=_products(kernel) - known)
+
+
+def learn(
+    kernel: Kernel, state: State, rngs: Generators, n: int
+) -> tuple[Kernel, State, list[Info]]:
+    """Run ``n`` steps in which the kernel is tuned in its own way."""
+    if hasattr(kernel, "warm_up"):
+        return kernel.warm_up(state, rngs, n)  # type: ignore[no-any-return]
     infos: list[Info] = []
     tuned_by = 0
     for step in range(1, n + 1):
@@ -173,7 +188,17 @@ def warm_up(
         if hasattr(kernel, "tuned") and (step % STEPS_PER_TUNING == 0 or step == n):
             kernel = kernel.tuned(infos[tuned_by:])
             tuned_by = len(infos)
-    return kernel, state, _report(infos, kernel)
+    return kernel, state, infos
+
+
+def _products(kernel: Kernel) -> int:
+    """Hessian products that a kernel has learnt from so far."""
+    return int(_summary(kernel).get("hessian_products", 0))
+
+
+def _summary(kernel: Kernel) -> dict[str, Any]:
+    """Tuned parameters in plain numbers."""
+    return kernel.summary() if hasattr(kernel, "summary") else kernel.to_arrays()
 
 
 def sample(
@@ -306,7 +331,7 @@ def _report(infos: list[Info], kernel: Kernel) -> WarmUpReport:
         gradient_calls=int(sum(info.gradient_calls.sum() for info in infos)),
         slope=slope,
         correlation=correlation,
-        parameters=kernel.to_arrays(),
+        parameters=_summary(kernel),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ._metropolis import draw_uniforms
+from .chains import learn
 
 __all__ = ["Mixture"]
 
@@ -111,6 +112,33 @@ class Mixture:
         order = np.argsort(np.concatenate(groups))
         width = max(info.sites.shape[1] for info in infos)
         return _gather(states, order), _gather([_padded(info, width) for info in infos], order)
+
+    def warm_up(self, state: State, rngs: Generators, n: int) -> tuple[Mixture, State, list[Info]]:
+        """Run ``n`` steps that tune the kernels, one after another for an equal share of them.
+
+        Kernels without anything to tune take no share; what is left over runs the mixture.
+        """
+        adaptive = [
+            index
+            for index, kernel in enumerate(self.kernels)
+            if hasattr(kernel, "tuned") or hasattr(kernel, "warm_up")
+        ]
+        kernels, infos = list(self.kernels), []
+        for index in adaptive:
+            kernels[index], state, done = learn(kernels[index], state, rngs, n // len(adaptive))
+            infos += done
+        mixture = self.with_kernels(kernels)
+        for _ in range(n - len(infos)):
+            state, info = mixture.step(state, rngs)
+            infos.append(info)
+        return mixture, state, infos
+
+    def summary(self) -> dict[str, Any]:
+        """Tuned parameters in plain numbers, by the kernels' position in the mixture."""
+        parts = [k.summary() if hasattr(k, "summary") else k.to_arrays() for k in self.kernels]
+        products = sum(int(part.get("hessian_products", 0)) for part in parts)
+        named = {str(index): part for index, part in enumerate(parts)}
+        return named | ({"hessian_products": products} if products else {})
 
     def rebind(
         self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None
