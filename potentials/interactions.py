@@ -253,8 +253,11 @@ def _stars(
     """Return the arrays of ``Tables`` that describe the lattice gas."""
     from .stars import lattice_gas, star_of  # noqa: PLC0415
 
-    clusters = lattice_gas(interactions)
-    stars = [star_of(kind, clusters, n_species) for kind in range(len(n_species))]
+    around: list[dict[Any, np.ndarray]] = [{} for _ in n_species]
+    for sites, table in lattice_gas(interactions).items():
+        for kind, _ in sites:
+            around[kind][sites] = table
+    stars = [star_of(kind, clusters, n_species) for kind, clusters in enumerate(around)]
     words = max(1, *(-(-len(s.neighbours) // 64) for s in stars))
     longest = max((len(r.explicit) for s in stars for p in s.parts for r in p.rows), default=0)
     star, star_bounds, parts, part_bounds = [], [0], [], [0]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from ..errors import InputError
 from ..lattice import Lattice
@@ -22,6 +23,7 @@ __all__ = ["PairExpansion", "coordinates", "pair_distances"]
 
 MOST_COUPLINGS = 20_000_000
 NEGLIGIBLE = 2e-4  # of the largest coupling
+NEGLIGIBLE_APART = 1e-2  # the same where every pair needs a table of its own
 
 
 class PairExpansion(LatticeHamiltonian):
@@ -52,7 +54,7 @@ class PairExpansion(LatticeHamiltonian):
 
     Notes
     -----
-    Couplings below 2·10⁻⁴ of the largest are left out.
+    Couplings below 2·10⁻⁴ of the largest are left out, below 10⁻² where single pairs differ.
 
     Raises
     ------
@@ -82,11 +84,11 @@ class PairExpansion(LatticeHamiltonian):
         self.deviations = (
             np.zeros((0, rank, rank)) if deviations is None else np.array(deviations, dtype=float)
         )
+        self.repeats, self.constant = tiling, float(constant)
         check_size(lattice, tiling)
         self._check(lattice, tiling, rank)
-        self.repeats = tiling
         if len(self.pairs):
-            tiling, interactions = self._one_by_one(lattice, tiling)
+            tiling, interactions = self._one_by_one(lattice)
         else:
             interactions = self._by_translation(lattice, tiling)
         super().__init__(
@@ -103,6 +105,21 @@ class PairExpansion(LatticeHamiltonian):
             "pairs": self.pairs,
             "deviations": self.deviations,
         }
+
+    def leading_waves(self) -> np.ndarray:
+        """Patterns of species towards which the couplings drive hardest, [n_waves, n_sites · r].
+
+        An orthonormal basis of the eigenvectors of J, as a matrix over sites and coordinates, with
+        the lowest eigenvalue. (v·x)² summed over them is an order parameter: the amplitude of the
+        ordering that mean-field theory foresees.
+        """
+        square = coupling_matrix(self.repeats, self.to_arrays(), NEGLIGIBLE).toarray()
+        free = np.abs(square).sum(axis=1) > 0
+        values, vectors = np.linalg.eigh(square[np.ix_(free, free)])
+        lowest = values < values[0] + 1e-3 * max(abs(values[0]), 1e-12)
+        waves = np.zeros((int(lowest.sum()), len(square)))
+        waves[:, free] = vectors[:, lowest].T
+        return waves
 
     def on(self, lattice: Lattice) -> PairExpansion:
         """Return the expansion on another supercell of the same crystal.
@@ -184,31 +201,20 @@ class PairExpansion(LatticeHamiltonian):
                         interactions.append(Interaction((kind, other), cells, table))
         return interactions
 
-    def _one_by_one(self, lattice: Lattice, tiling: Tiling) -> tuple[Tiling, list[Interaction]]:
+    def _one_by_one(self, lattice: Lattice) -> tuple[Tiling, list[Interaction]]:
         """Every pair by itself, in a cell that is its own primitive cell."""
-        n_sites, rank = lattice.n_sites, lattice.n_species_max - 1
-        matrices: dict[tuple[int, int], np.ndarray] = {}
-        least = NEGLIGIBLE * np.abs(self.couplings).max(initial=0.0)
-        for i in range(n_sites):
-            kind = int(tiling.kinds[i])
-            start = _representative(tiling, kind)
-            shift = tiling.cells[i] - tiling.cells[start]
-            strong = np.flatnonzero(
-                np.abs(self.couplings[kind]).max(axis=(1, 2), initial=0.0) > least
-            )
-            there = tiling.sites_at(tiling.cells[strong] + shift, tiling.kinds[strong])
-            for site, j in zip(strong, there.tolist(), strict=True):
-                if i < j:
-                    matrices[i, j] = self.couplings[kind, site].copy()
-        for (i, j), matrix in zip(self.pairs.tolist(), self.deviations, strict=True):
-            a, b, own = (i, j, matrix) if i < j else (j, i, matrix.T)
-            matrices[a, b] = matrices.get((a, b), np.zeros((rank, rank))) + own
+        n_sites = lattice.n_sites
         n_species = np.asarray(lattice.allowed).sum(axis=1)
         x = [coordinates_of_species(row)[:n] for row, n in zip(self.mean, n_species, strict=True)]
         cells = np.zeros((2, 3), dtype=np.int64)
+        rank = self.couplings.shape[2]
+        matrix = coupling_matrix(self.repeats, self.to_arrays(), NEGLIGIBLE_APART)
+        blocks = sparse.triu(matrix.tobsr((rank, rank)).tocoo()).tobsr((rank, rank))
+        rows = np.repeat(np.arange(n_sites), np.diff(blocks.indptr))
         interactions = [
-            Interaction((i, j), cells, x[i] @ matrix @ x[j].T)
-            for (i, j), matrix in matrices.items()
+            Interaction((i, j), cells, x[i] @ block @ x[j].T)
+            for i, j, block in zip(rows.tolist(), blocks.indices.tolist(), blocks.data, strict=True)
+            if i < j
         ]
         positions = lattice.atoms.positions[lattice.sites]
         alone = Tiling(
@@ -219,6 +225,50 @@ class PairExpansion(LatticeHamiltonian):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.lattice, self.to_arrays())
+
+
+def coupling_matrix(
+    tiling: Tiling, arrays: Mapping[str, Any], negligible: float = 0.0
+) -> sparse.csr_matrix:
+    """J between all coordinates of all sites, [n_sites · r, n_sites · r], of an expansion's arrays.
+
+    Pairs below ``negligible`` of the largest coupling are left out.
+    """
+    couplings = arrays["couplings"]
+    n_sites, rank = couplings.shape[1:3]
+    least = negligible * np.abs(couplings).max(initial=0.0)
+    rows, columns, values = [], [], []
+    for kind, matrices in enumerate(couplings):
+        strong = np.flatnonzero(np.abs(matrices).max(axis=(1, 2), initial=0.0) > least)
+        members = np.flatnonzero(tiling.kinds == kind)
+        shift = tiling.cells[members] - tiling.cells[_representative(tiling, kind)]
+        there = tiling.sites_at(tiling.cells[strong] + shift[:, None], tiling.kinds[strong])
+        rows.append(np.repeat(members, len(strong)))
+        columns.append(there.ravel())
+        values.append(np.tile(matrices[strong], (len(members), 1, 1)))
+    i, j = np.asarray(arrays["pairs"]).reshape(-1, 2).T
+    rows += [i, j]
+    columns += [j, i]
+    values += [arrays["deviations"], np.transpose(arrays["deviations"], (0, 2, 1))]
+    row, column, value = (np.concatenate(part) for part in (rows, columns, values))
+    p, q = np.indices((rank, rank))
+    where = ((row[:, None, None] * rank + p).ravel(), (column[:, None, None] * rank + q).ravel())
+    size = n_sites * rank
+    return sparse.csr_matrix((value.ravel(), where), shape=(size, size))
+
+
+def expansion_energies(
+    lattice: Lattice, arrays: Mapping[str, Any], occupations: np.ndarray
+) -> np.ndarray:
+    """Energies in eV, [n_replicas], by an expansion's arrays, without compiling it."""
+    x = coordinates(lattice, arrays["mean"], occupations).reshape(len(occupations), -1)
+    single = np.take_along_axis(
+        np.broadcast_to(arrays["onsite"], (len(x), *arrays["onsite"].shape)),
+        np.asarray(occupations, dtype=np.int64)[:, :, None],
+        axis=2,
+    )
+    pairs = 0.5 * (x * (coupling_matrix(find_tiling(lattice), arrays) @ x.T).T).sum(axis=1)
+    return np.asarray(arrays["constant"] + single.sum(axis=(1, 2)) + pairs)
 
 
 def _again(lattice: Lattice, arrays: Mapping[str, Any]) -> PairExpansion:

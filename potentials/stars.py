@@ -102,7 +102,7 @@ def star_of(
     kind
         Basis index of the centre.
     clusters
-        Tables by ``lattice_gas``.
+        Tables by ``lattice_gas`` of the clusters with a site of this kind; others do no harm.
     n_species
         Species of every kind.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..lattice import Lattice
-from ..potentials.pair_expansion import PairExpansion, coordinates
+from ..potentials.pair_expansion import PairExpansion, coordinates, expansion_energies
 from ..potentials.response import (
     Features,
     fit_response,
@@ -58,8 +58,9 @@ class Lessons:
 
     ``states`` int8 [n, n_sites] with ``energies`` [n]; ``points`` int8 [k, n_sites] with ``slopes``
     [k, n_sites, r], ∂E/∂x in eV; ``mean`` λ̄; ``known_field`` [n_sites, r], ∂E/∂x at λ̄;
-    ``wanted``: gradients still to be evaluated; ``base``: the expansion that derivatives gave;
-    ``fitted_to``: number of energies that the last fit saw; ``hessian_products``.
+    ``wanted``: gradients still to be evaluated; ``base``: arrays of the expansion that derivatives
+    gave; ``fitted_to``, ``measured_at``: number of energies at the last fit and when the inner
+    chain was last measured; ``hessian_products`` and ``gradient_calls`` so far.
     """
 
     mean: np.ndarray
@@ -70,8 +71,9 @@ class Lessons:
     known_field: np.ndarray
     alike: bool
     wanted: int
-    base: PairExpansion | None = None
+    base: Mapping[str, Any] | None = None
     fitted_to: int = 0
+    measured_at: int = 0
     hessian_products: int = 0
     gradient_calls: int = 0
 
@@ -109,16 +111,15 @@ class Lessons:
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and numbers of everything."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "base"}
-        base = {} if self.base is None else self.base.to_arrays()
+        base = self.base or {}
         return plain | {f"base_{name}": value for name, value in base.items()}
 
     @classmethod
-    def from_arrays(cls, lattice: Lattice, arrays: Mapping[str, Any]) -> Lessons:
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Lessons:
         """Make the lessons again that ``to_arrays`` took apart."""
         given = {k.removeprefix("base_"): v for k, v in arrays.items() if k.startswith("base_")}
         plain = {k: v for k, v in arrays.items() if not k.startswith("base_")}
-        base = PairExpansion(lattice, **given) if given else None
-        return cls(**plain, base=base)
+        return cls(**plain, base=given or None)
 
 
 def begin(hamiltonian: Hamiltonian, occupations: np.ndarray, energies: np.ndarray) -> Lessons:
@@ -148,7 +149,7 @@ def begin(hamiltonian: Hamiltonian, occupations: np.ndarray, energies: np.ndarra
         alike = is_uniform(find_tiling(lattice), slopes)
         lessons = replace(lessons, known_field=slopes, alike=alike, gradient_calls=1)
         if alike and hasattr(hamiltonian, "hessian_product"):
-            base = taylor_expansion(hamiltonian, mean)
+            base = taylor_expansion(hamiltonian, mean).to_arrays()
             products = _number_of_products(lattice)
             return replace(lessons, base=base, wanted=0, hessian_products=products)
     wanted = GRADIENTS_ALIKE if lessons.alike else GRADIENTS_APART
@@ -180,15 +181,14 @@ def with_response(lessons: Lessons, lattice: Lattice) -> Lessons:
     # A gradient's own-species part is curvature, which no arrangement of whole atoms feels.
     slopes = found.field + features.field(found.shared)
     own = np.zeros((*slopes.shape, slopes.shape[1]))
-    base = PairExpansion(
-        lattice,
-        mean=lessons.mean,
-        constant=float(lessons.energies.mean()),
-        onsite=onsite_energies(lattice, lessons.mean, slopes, own),
-        couplings=features.couplings(found.shared),
-        pairs=found.pairs,
-        deviations=found.deviations,
-    )
+    base = {
+        "mean": lessons.mean,
+        "constant": float(lessons.energies.mean()),
+        "onsite": onsite_energies(lattice, lessons.mean, slopes, own),
+        "couplings": features.couplings(found.shared),
+        "pairs": found.pairs,
+        "deviations": found.deviations,
+    }
     return replace(lessons, base=base)
 
 
@@ -204,7 +204,7 @@ def energy_correction(
     assert base is not None  # noqa: S101  (begun)
     features = Features.of(lattice, find_tiling(lattice))
     x = coordinates(lattice, lessons.mean, lessons.states)
-    start = base.energy(lessons.states)
+    start = expansion_energies(lattice, base, lessons.states)
     columns = np.column_stack([start - start.mean(), features.energies(x)])
     weights = _typical(lessons.energies)
     fit = _ridge(columns, lessons.energies - start, weights)
@@ -214,12 +214,12 @@ def energy_correction(
     corrected = PairExpansion(
         lattice,
         mean=lessons.mean,
-        constant=scale * base.constant + shift,
-        onsite=scale * base.onsite
+        constant=scale * base["constant"] + shift,
+        onsite=scale * base["onsite"]
         + onsite_energies(lattice, lessons.mean, features.field(theta), features.own(theta)),
-        couplings=scale * base.couplings + features.couplings(theta),
-        pairs=base.pairs,
-        deviations=scale * base.deviations,
+        couplings=scale * base["couplings"] + features.couplings(theta),
+        pairs=base["pairs"],
+        deviations=scale * base["deviations"],
     )
     lessons_seen = fit.residuals[weights > 0.5]
     return corrected, _quality(lessons_seen, log_density)

@@ -13,7 +13,7 @@ from ..ensembles import Canonical
 from ..errors import InputError
 from ..lattice import Lattice
 from ..potentials.lattice_hamiltonian import LatticeHamiltonian
-from ..potentials.pair_expansion import PairExpansion
+from ..potentials.pair_expansion import PairExpansion, coordinates
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..statistics import autocorrelation_time
 from ..sublattice import is_whole, shown
@@ -35,8 +35,10 @@ from .random_swap import RandomSwap
 
 __all__ = ["SurrogateChain"]
 
-FEWEST_SWEEPS, MOST_SWEEPS = 100, 2000
-SWEEPS_PER_TIME = 20.0  # sweeps of the inner chain, in autocorrelation times of its energy
+FEWEST_SWEEPS, MOST_SWEEPS = 50, 4000
+SWEEPS_PER_TIME = 4.0  # of the inner chain, in autocorrelation times of its energy and order
+MEASURED_DRAWS = 240
+MOST_WAVES = 3000  # sites, for which the leading order is looked for
 WHOLE_CELL_ACCEPTANCE = 0.15  # below this, regions cost less than whole cells
 TARGET_ACCEPTANCE = 0.6
 SMALLEST_REGION = 4
@@ -70,7 +72,8 @@ class SurrogateChain(KernelBase):
     2. Energies of the proposals set the size: a ridge regression of E − S on S and on couplings by
        distance, made anew whenever the data have grown by two fifths, its strength chosen by
        leaving out one energy at a time. Those left-out errors are kept: ``quality``.
-    3. The inner chain is made twenty times as long as its energy remembers. Where moves of the
+    3. The inner chain is made four times as long as its energy and its order remember (50 to 4,000
+       sweeps). Where moves of the
        whole cell would be accepted less than once in seven times, a random region moves instead:
        two patches around two sites drawn at random, so that composition moves any distance, of a
        size that leads to an acceptance of 0.6.
@@ -89,7 +92,7 @@ class SurrogateChain(KernelBase):
     surrogate
         Lattice Hamiltonian on the same lattice, taken as it is; None to learn one in warm-up.
     sweeps
-        Inner steps per site that may move; None to choose in warm-up (100 without one).
+        Inner steps per site that may move; None to choose in warm-up (50 without one).
     region
         Sites that move at once; None for the whole cell, or to choose in warm-up where the
         surrogate is learnt.
@@ -323,7 +326,7 @@ class SurrogateChain(KernelBase):
         if "lessons" in arrays:
             kernel = replace(
                 kernel,
-                _lessons=Lessons.from_arrays(lattice, arrays["lessons"]),
+                _lessons=Lessons.from_arrays(arrays["lessons"]),
                 surrogate=PairExpansion(lattice, **arrays["surrogate"]),
             )
         if "fallback" in arrays:
@@ -388,7 +391,11 @@ class SurrogateChain(KernelBase):
         lessons = replace(lessons, fitted_to=len(lessons.energies))
         kernel = replace(self, surrogate=surrogate, quality=quality, _lessons=lessons)
         kernel = replace(kernel, region=kernel._chosen_region())  # noqa: SLF001
-        return replace(kernel, sweeps=kernel._measured_sweeps(state, rngs))  # noqa: SLF001
+        if len(lessons.energies) < 2 * lessons.measured_at:
+            return kernel
+        lessons = replace(lessons, measured_at=len(lessons.energies))
+        sweeps = kernel._measured_sweeps(state, rngs)  # noqa: SLF001
+        return replace(kernel, sweeps=sweeps, _lessons=lessons)
 
     def _log_density(self, energies: np.ndarray) -> np.ndarray:
         """Log density of energies at one and the same occupation."""
@@ -408,21 +415,38 @@ class SurrogateChain(KernelBase):
         return int(min(max(size, SMALLEST_REGION), self.hamiltonian.lattice.n_sites))
 
     def _measured_sweeps(self, state: State, rngs: Generators) -> int:
-        """Inner sweeps: twenty autocorrelation times of the surrogate's energy in its own chain."""
+        """Inner sweeps: four times as many as the surrogate's own chain remembers.
+
+        Of its energy, and of the order that its couplings drive towards.
+        """
         assert self.surrogate is not None  # noqa: S101  (fitted)
         whole = replace(self, region=None)
         kernel = whole._inner_kernel()  # noqa: SLF001
-        if not isinstance(kernel, RandomSwap | RandomFlip):
-            return FEWEST_SWEEPS
         start = state._replace(energy=self.surrogate.energy(state.occupations))
-        block = kernel.compiled_block(start, rngs, 200, self.hamiltonian.lattice.n_sites)
-        if block is None:
-            return FEWEST_SWEEPS
-        energy = block[1]["energy"][50:]
-        if np.ptp(energy) == 0.0:
-            return FEWEST_SWEEPS
-        sweeps = SWEEPS_PER_TIME * autocorrelation_time(energy)
-        return int(np.clip(np.ceil(sweeps), FEWEST_SWEEPS, MOST_SWEEPS))
+        sweep, thin = self.hamiltonian.lattice.n_sites, 1
+        while isinstance(kernel, RandomSwap | RandomFlip):
+            block = kernel.compiled_block(start, rngs, MEASURED_DRAWS, thin * sweep)
+            if block is None:
+                break
+            start, draws = block
+            memory = max(_memory(series) for series in self._slow_series(draws))
+            if memory <= MEASURED_DRAWS / 30 or thin >= MOST_SWEEPS // 30:
+                sweeps = int(np.ceil(SWEEPS_PER_TIME * thin * memory))
+                return min(max(sweeps, FEWEST_SWEEPS), MOST_SWEEPS)
+            thin *= 4
+        return FEWEST_SWEEPS
+
+    def _slow_series(self, draws: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Collect what an inner chain is slow to forget, [n_draws, n_replicas] each."""
+        series = [draws["energy"]]
+        surrogate = self.surrogate
+        if isinstance(surrogate, PairExpansion) and self.hamiltonian.lattice.n_sites <= MOST_WAVES:
+            occupations = draws["occupation"]
+            every = occupations.reshape(-1, occupations.shape[2])
+            x = coordinates(surrogate.lattice, surrogate.mean, every)
+            amplitudes = x.reshape(len(every), -1) @ surrogate.leading_waves().T
+            series.append((amplitudes**2).sum(axis=1).reshape(occupations.shape[:2]))
+        return series
 
     def _judged(self) -> SurrogateChain:
         """Kernel that gives the surrogate up where it is hopeless."""
@@ -442,6 +466,12 @@ class SurrogateChain(KernelBase):
         return replace(
             self, fallback=PathAuxiliary(self.hamiltonian, self.ensemble, move=self.move)
         )
+
+
+def _memory(series: np.ndarray) -> float:
+    """Autocorrelation time in draws, of the later three quarters."""
+    later = series[len(series) // 4 :]
+    return 1.0 if np.ptp(later) == 0.0 else float(autocorrelation_time(later))
 
 
 def _by_distance(lattice: Lattice) -> np.ndarray:
