@@ -27,6 +27,7 @@ _HOME = {
     "SemiGrandCanonical": "alchemc.ensembles",
     "Sublattice": "alchemc.lattice",
     "SurrogateChain": "alchemc.sampler",
+    "TableExchange": "alchemc.sampler",
     "open_run": "alchemc.campaign",
     "sample": "alchemc.sampler",
     "warm_up": "alchemc.sampler",

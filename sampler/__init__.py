@@ -10,6 +10,7 @@ from .random_flip import RandomFlip
 from .random_swap import RandomSwap
 from .streams import generator_state, restore_generator, spawn_generators
 from .surrogate_chain import SurrogateChain
+from .table_exchange import TableExchange
 
 __all__ = [
     "KERNELS",
@@ -21,6 +22,7 @@ __all__ = [
     "RandomFlip",
     "RandomSwap",
     "SurrogateChain",
+    "TableExchange",
     "WarmUpReport",
     "compare",
     "draw_block",
@@ -39,5 +41,6 @@ KERNELS = {
     "path-auxiliary": PathAuxiliary,
     "surrogate": SurrogateChain,
     "discrete-langevin": DiscreteLangevin,
+    "table-exchange": TableExchange,
 }
 """Kernels by the name that ``[sampler] kind`` gives them."""

@@ -18,6 +18,7 @@ from alchemc.sampler import (
     PathAuxiliary,
     RandomFlip,
     RandomSwap,
+    TableExchange,
 )
 from alchemc.sampler._langevin import MatchedSwaps
 from alchemc.sampler._metropolis import draw_uniforms, settle
@@ -218,3 +219,22 @@ class LangevinWithEagerMatching(DiscreteLangevin):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "_proposals", MatchesTheEager(self.hamiltonian.lattice))
+
+
+class ExchangeWithoutWays(TableExchange):
+    """Leaves the numbers of ways out: α = min(1, exp(Δf))."""
+
+    def _log_hastings(self, occupations, vectors):
+        return np.zeros(len(occupations))
+
+
+class ExchangeOfUnorderedSites(TableExchange):
+    """Counts the choices of sites, but not the arrangements of the species on them."""
+
+    def _log_hastings(self, occupations, vectors):
+        counts = self._table.counts(occupations)
+        return self._log_choices(counts, -vectors) - self._log_choices(counts + vectors, vectors)
+
+    def _log_choices(self, counts, vectors):
+        log_f, lost = self._table._log_factorial, np.maximum(vectors, 0)
+        return (log_f[counts] - log_f[lost] - log_f[counts - lost]).sum(axis=1)

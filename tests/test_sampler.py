@@ -16,6 +16,7 @@ from alchemc.sampler import (
     Mixture,
     PathAuxiliary,
     RandomSwap,
+    TableExchange,
 )
 from toys import RandomHamiltonian, chain_lattice, shuffled
 
@@ -79,7 +80,8 @@ def advance(kernel, starts, n_steps, seed=3, first=0):
 
 
 def test_the_public_kernels_are_the_ones_tested_here():
-    assert set(sampler.KERNELS.values()) == {
+    # TableExchange needs a composition that fluctuates: test_table_exchange.py.
+    assert set(sampler.KERNELS.values()) - {TableExchange} == {
         RandomSwap,
         GibbsWithGradients,
         PathAuxiliary,
