@@ -162,6 +162,9 @@ def _full_composition(config: Config, lattice: Lattice) -> dict[str, dict[str, f
     return full
 
 
+STEPS_TO_LEARN = 25
+
+
 def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config:
     """Write every default out: steps per draw, warm-up, seed, composition, path of the model.
 
@@ -177,8 +180,10 @@ def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config
         Used if the campaign has none.
     """
     run = config.run
-    thin = run.thin if run.thin is not None else lattice.n_sites
-    warmup = run.warmup if run.warmup is not None else -(-run.draws * thin // 5)
+    one_step = config.sampler.kind == "surrogate"
+    thin = run.thin if run.thin is not None else 1 if one_step else lattice.n_sites
+    least = STEPS_TO_LEARN if config.learns_surrogate else 0
+    warmup = run.warmup if run.warmup is not None else max(-(-run.draws * thin // 5), least)
     given = run.seed if run.seed is not None else seed
     run = run.model_copy(update={"thin": thin, "warmup": warmup, "seed": given})
     model = config.potential.model

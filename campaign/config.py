@@ -158,7 +158,9 @@ _BALANCED = ("gibbs-with-gradients", "path-auxiliary")
 class MixturePart(_Section):
     """One kernel of a mixture and how often it is used."""
 
-    kind: Literal["random-swap", "gibbs-with-gradients", "path-auxiliary", "discrete-langevin"]
+    kind: Literal[
+        "random-swap", "gibbs-with-gradients", "path-auxiliary", "discrete-langevin", "surrogate"
+    ]
     weight: Positive = 1.0
     balancing: Literal["sqrt", "barker"] | None = None
 
@@ -175,8 +177,13 @@ class Sampler(_Section):
     """How it is sampled."""
 
     kind: Literal[
-        "random-swap", "gibbs-with-gradients", "path-auxiliary", "discrete-langevin", "mixture"
-    ] = "gibbs-with-gradients"
+        "surrogate",
+        "random-swap",
+        "gibbs-with-gradients",
+        "path-auxiliary",
+        "discrete-langevin",
+        "mixture",
+    ] = "surrogate"
     balancing: Literal["sqrt", "barker"] | None = None
     kernels: Annotated[list[MixturePart], Field(min_length=1)] | None = None
 
@@ -199,10 +206,11 @@ class RunSection(_Section):
     """How long, with how many chains, from which seed.
 
     ``draws`` are stored configurations per chain and temperature, ``thin`` steps apart (default:
-    one step per site); ``warmup`` steps come before, at every temperature (default: a fifth of the
-    steps that are sampled). With ``precision`` a temperature ends early once the standard error of
-    each named quantity is reached: ``energy`` (eV per cell) or an order such as ``rock-salt``
-    (``B rock-salt`` if there are several sublattices).
+    one step per site; one step with the surrogate, whose step is a whole inner chain); ``warmup``
+    steps come before, at every temperature (default: a fifth of the steps that are sampled, and no
+    fewer than 25 where a surrogate is learnt in them). With ``precision`` a temperature ends early
+    once the standard error of each named quantity is reached: ``energy`` (eV per cell) or an order
+    such as ``rock-salt`` (``B rock-salt`` if there are several sublattices).
     """
 
     chains: Count = 4
@@ -230,6 +238,22 @@ class Config(_Section):
     ensemble: Ensemble
     sampler: Sampler = Sampler()
     run: RunSection = RunSection()
+
+    @property
+    def learns_surrogate(self) -> bool:
+        """Whether the warm-up teaches a surrogate."""
+        parts = self.sampler.kernels or []
+        return "surrogate" in [self.sampler.kind, *(part.kind for part in parts)]
+
+    @model_validator(mode="after")
+    def _a_surrogate_is_learnt_somewhere(self) -> Self:
+        if self.learns_surrogate and self.run.warmup == 0:
+            raise ValueError(
+                "run.warmup = 0 leaves no step to learn the surrogate in: give 25 or more, or "
+                "another sampler"
+            )
+        return self
+
     analysis: Analysis = Analysis()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import sampler
 from ..errors import StoredRunError
-from ..protocols import Hamiltonian, State
+from ..protocols import Hamiltonian, Kernel, State
 from . import checkpoint, events
 from .build import build_kernel, composition
 from .checkpoint import Checkpoint
@@ -195,7 +195,12 @@ class Engine:
                 self._acceptance = report.acceptance
         if self._warmup_steps >= run.warmup:
             self._phase = "sampling"
-            self._log("warmed up", point=self._point, acceptance=_finite(self._acceptance))
+            self._log(
+                "warmed up",
+                point=self._point,
+                acceptance=_finite(self._acceptance),
+                **_learnt(self._kernel),
+            )
             self._save()
         else:
             self._save_if_due()
@@ -256,9 +261,11 @@ class Engine:
         self._committed.append(0)
         self._energies, self._acceptance = [], float("nan")
         self._monitor = self._new_monitor()
-        self._kernel = build_kernel(
+        fresh = build_kernel(
             self._record.config, self._hamiltonian, self._record.points[self._point]
         )
+        carried = getattr(self._kernel, "carried_over", None)
+        self._kernel = fresh if carried is None else carried(fresh.ensemble)
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self._last_time >= self._watch.checkpoint_seconds:
@@ -388,6 +395,19 @@ def _joined(start: Checkpoint) -> dict[str, Any]:
         return value
 
     return walk(start.kernel)
+
+
+def _learnt(kernel: Kernel) -> dict[str, Any]:
+    """Gather what a kernel that learns in warm-up says of it, for the log."""
+    if not hasattr(kernel, "summary"):
+        return {}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(inner) for key, inner in value.items()}
+        return _finite(value) if isinstance(value, float) else value
+
+    return {"sampler": plain(kernel.summary())}
 
 
 def _finite(value: float) -> float | None:

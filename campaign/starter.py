@@ -39,14 +39,14 @@ kind = "canonical"
 temperatures = [20000, 10000, 6000]   # K; swept from the highest down
 
 [sampler]
-kind = "gibbs-with-gradients"   # random-swap | gibbs-with-gradients | path-auxiliary |
+kind = "surrogate"              # random-swap | gibbs-with-gradients | path-auxiliary |
                                 # discrete-langevin | mixture
 
 [run]
 chains = 4
 draws = 200                     # stored configurations per chain and temperature, at most
-thin = 4                        # steps between draws; one per site if left out
-warmup = 80                     # steps before the first draw, at every temperature
+thin = 1                        # steps between draws
+warmup = 25                     # steps before the first draw, at every temperature
 seed = 1                        # drawn and written to run.toml if left out
 # precision = { energy = 0.05 } # end a temperature early at this standard error (eV per cell)
 

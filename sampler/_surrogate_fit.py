@@ -31,6 +31,7 @@ __all__ = [
     "with_response",
 ]
 
+LATEST = 48  # energies kept from one temperature to the next
 GRADIENTS_ALIKE = 4  # gradients to fit where sites of a kind are alike, and where they are not
 GRADIENTS_APART = 12
 _FIELD_DAMPING = 1.0
@@ -107,6 +108,13 @@ class Lessons:
             wanted=max(0, self.wanted - len(states)),
             gradient_calls=self.gradient_calls + len(states),
         )
+
+    def latest(self) -> Lessons:
+        """Return the lessons with the latest energies only, to be fitted to anew."""
+        return replace(
+            self, states=self.states[-LATEST:], energies=self.energies[-LATEST:], fitted_to=0,
+            measured_at=0,
+        )  # fmt: skip
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and numbers of everything."""

@@ -148,6 +148,13 @@ class Mixture:
             kernel.rebind(hamiltonian=hamiltonian, ensemble=ensemble) for kernel in self.kernels
         )
 
+    def carried_over(self, ensemble: Ensemble) -> Mixture:
+        """Return the mixture for another point of a campaign, with what its kernels learnt."""
+        return self.with_kernels(
+            k.carried_over(ensemble) if hasattr(k, "carried_over") else k.rebind(ensemble=ensemble)
+            for k in self.kernels
+        )
+
     def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[Mixture, State]:
         """Return the mixture bound to ``hamiltonian`` and its state, after the positions moved."""
         first, refreshed = self.kernels[0].refresh(state, hamiltonian)

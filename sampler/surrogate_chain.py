@@ -264,6 +264,12 @@ class SurrogateChain(KernelBase):
             super().rebind(hamiltonian=hamiltonian, ensemble=ensemble), fallback=fallback
         )
 
+    def carried_over(self, ensemble: Ensemble) -> SurrogateChain:
+        """Return the kernel for another point of a campaign, with the latest of what it learnt."""
+        lessons = None if self._lessons is None else self._lessons.latest()
+        kernel = replace(self, fallback=None, _lessons=lessons)
+        return kernel.rebind(ensemble=ensemble)
+
     def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[SurrogateChain, State]:
         """Return the kernel bound to ``hamiltonian`` and its state, after the positions moved.
 

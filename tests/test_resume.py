@@ -192,6 +192,42 @@ class DriftingPotential(ToyPotential):
         return energies + 1e-9 * np.abs(energies), drift
 
 
+SURROGATES = {
+    "surrogate": {"kind": "surrogate", "kernels": None},
+    "mixture": {
+        "kind": "mixture",
+        "kernels": [{"kind": "surrogate"}, {"kind": "path-auxiliary", "weight": 2.0}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SURROGATES)
+def test_a_surrogate_that_is_stopped_while_it_learns_goes_on_bit_for_bit(
+    tmp_path, uninterrupted, kind
+):
+    config = campaign.parse_config(TOY)
+    plain = config.model_dump(mode="json", exclude_none=True)
+    plain["sampler"] = {k: v for k, v in SURROGATES[kind].items() if v is not None}
+    plain["run"] |= {"draws": 6, "warmup": 12}
+    config = type(config).model_validate(plain)
+    expected = uninterrupted(config)
+    path = tmp_path / "stopped"
+
+    def after_one_block():
+        asked = itertools.count()
+        return lambda: next(asked) >= 1
+
+    finished = campaign.start_run(config, path, should_stop=after_one_block())
+    while not finished:
+        finished = campaign.resume_run(path, should_stop=after_one_block())
+    assert_same_samples(path, expected)
+    logged = events.read(RunDirectory(path).events)
+    warmed = [event["sampler"] for event in logged if event["event"] == "warmed up"]
+    assert len(warmed) == 2
+    if kind == "surrogate":
+        assert all(0.0 < found["expected_acceptance"] <= 1.0 for found in warmed)
+
+
 def test_running_energies_are_derived_anew_at_commits_and_the_drift_is_logged(
     tmp_path, monkeypatch, uninterrupted
 ):
@@ -266,8 +302,9 @@ def test_tuned_parameters_of_a_kernel_are_restored(tmp_path):
 
 
 def test_chains_are_the_same_however_many_run_beside_them(tmp_path):
-    campaign.start_run(toy_campaign(chains=1), tmp_path / "one")
-    campaign.start_run(toy_campaign(chains=3), tmp_path / "three")
+    """Without a warm-up, in which kernels learn from all chains."""
+    campaign.start_run(toy_campaign(chains=1, warmup=0), tmp_path / "one")
+    campaign.start_run(toy_campaign(chains=3, warmup=0), tmp_path / "three")
     (alone, *_), (among, *_) = samples_of(tmp_path / "one"), samples_of(tmp_path / "three")
     np.testing.assert_array_equal(alone["occupation"][:, 0], among["occupation"][:, 0])
 
