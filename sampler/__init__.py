@@ -43,4 +43,5 @@ KERNELS = {
     "discrete-langevin": DiscreteLangevin,
     "table-exchange": TableExchange,
 }
-"""Kernels by the name that ``[sampler] kind`` gives them."""
+"""Kernels by the name that ``[sampler] kind`` gives them (no campaign changes the composition yet,
+so none takes ``table-exchange``)."""
