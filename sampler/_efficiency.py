@@ -34,7 +34,7 @@ class Costs(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """Evaluations over all chains, their ``cost`` in energies, and wall-clock ``seconds``."""
+    """Evaluations over all chains, their ``cost`` in energies, and ``seconds``."""
 
     energy_calls: int
     gradient_calls: int
@@ -90,7 +90,7 @@ class KernelRow:
         return cost / self.ess if self.ess > 0 else float("inf")
 
     def samples_per_second(self, *, warm_up: bool = False) -> float:
-        """Effective samples of the slowest observable per second of wall clock."""
+        """Effective samples of the slowest observable per second."""
         seconds = self.sampling.seconds + (self.warm_up.seconds if warm_up else 0.0)
         return self.ess / seconds if seconds > 0 else float("nan")
 

@@ -31,8 +31,8 @@ _ON_SAMPLES = (
     "estimates; errors in brackets from leaving out one chain at a time."
 )
 _ON_SECONDS = (
-    "Seconds are wall clock of this run; a model that remembers evaluations spends less on kernels "
-    "that run later. Counts do not depend on that."
+    "Seconds are those of this run; a model that remembers evaluations spends less on kernels that "
+    "run later. Counts do not depend on that."
 )
 
 
