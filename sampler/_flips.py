@@ -6,13 +6,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..lattice import Lattice
-from ._swaps import Swap, choose, exp_scaled, log_sigmoid, log_sum_exp
+from ._swaps import Swap, choose, exp_scaled, log_sigmoid, log_sum_exp, swap_estimate
 
 __all__ = ["GradientFlips"]
 
 
 class GradientFlips:
-    """A flip of site i to species k, weighed by its first-order change d = h[i, k].
+    """A flip of site i to species k, weighed by its estimated change d = h[i, k].
 
     Weights are w(d) = exp(d/2) (``"sqrt"``) or exp(d)/(1 + exp(d)) (``"barker"``), over all sites
     and allowed species but the one held: O(n_sites · n_species).
@@ -41,6 +41,10 @@ class GradientFlips:
         index = sites[:, 0] * field.shape[2] + species[:, 0]
         chosen = log_weights[np.arange(len(field)), index]
         return np.asarray(chosen - log_sum_exp(log_weights))
+
+    def estimate(self, field: np.ndarray, sites: np.ndarray, species: np.ndarray) -> np.ndarray:
+        """Estimated change of the given flips, [n_replicas]."""
+        return swap_estimate(field, sites, species)
 
     def _log_weights(self, field: np.ndarray, occupations: np.ndarray) -> np.ndarray:
         """Return log w of every site and species, [n_replicas, n_sites · n_species_max]."""

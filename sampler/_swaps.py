@@ -2,8 +2,9 @@
 
 A swap {i, j} of a site i that holds a with a site j of the same sublattice that holds b ≠ a is
 chosen with probability w_ij/Z, Z = Σ w over the unordered unlike pairs of all sublattices. The
-weights are functions of d_ij = h[i, b] + h[j, a], the first-order change of the log density, with
-the flip field h[i, k] = f[i, k] − f[i, σ_i].
+weights are functions of d_ij = h[i, b] + h[j, a] + W_ij, the estimated change of the log density,
+with the flip field h[i, k] = f[i, k] − f[i, σ_i] and, where there is one, the pair term W_ij of
+near i and j (``NearTerms``).
 
 Every reduction runs along the last, contiguous axis, so that a replica's numbers are the same
 whichever others are beside it.
@@ -11,12 +12,16 @@ whichever others are beside it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import copy
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from ..errors import InputError
 from ..lattice import Lattice
+
+if TYPE_CHECKING:
+    from ._correction import NearTerms
 
 __all__ = [
     "FactorisedSwaps",
@@ -78,23 +83,45 @@ def net_change(
     return Swap(sites, species.astype(np.int8), log_probability)
 
 
-class FactorisedSwaps:
-    """Weights w_ij = exp(d_ij/2) = u_i(b) u_j(a), u_i(k) = exp(h[i, k]/2): Zanella's √ balancing.
+def species_pairs(lattice: Lattice) -> np.ndarray:
+    """Unordered pairs of unlike species, (sublattice, a, b) with a < b, int64 [n_pairs, 3]."""
+    n_species = [len(s.species) for s in lattice.sublattices.values()]
+    pairs = [(s, a, b) for s, n in enumerate(n_species) for b in range(n) for a in range(b)]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 3)
 
-    They factorise for each pair of species: Z = Σ_{sublattices, a<b} U_ab U_ba with
-    U_ab = Σ_{i: σ_i = a} u_i(b), at a cost of O(n_sites · n_species). With h = 0 the choice is
-    uniform over all unlike pairs.
+
+class _Swaps:
+    """Field and pair terms make the estimate that the weights are functions of."""
+
+    near: NearTerms | None = None
+
+    def with_near(self, near: NearTerms | None) -> Self:
+        """Return the choice with pair terms, which belong to the replicas it is then used for."""
+        beside = copy.copy(self)
+        beside.near = near
+        return beside
+
+    def estimate(self, field: np.ndarray, sites: np.ndarray, species: np.ndarray) -> np.ndarray:
+        """Estimated change of the given swaps, [n_replicas]; any number where sites are −1."""
+        estimate = swap_estimate(field, sites, species)
+        return estimate if self.near is None else estimate + self.near.of_swaps(sites, species)
+
+
+class FactorisedSwaps(_Swaps):
+    """Weights w_ij = exp(d_ij/2): Zanella's √ balancing.
+
+    Without pair terms they factorise for each pair of species, w_ij = u_i(b) u_j(a) with
+    u_i(k) = exp(h[i, k]/2): the rows of a site i sum to R_i = u_i(b) U_ba, U_ba = Σ_{j: σ_j = b}
+    u_j(a), at a cost of O(n_sites · n_species). Pair terms change the few near j in that sum. The
+    pair of species is drawn first, then i ∝ R_i, then j from its row. With h = 0 and no pair terms
+    the choice is uniform over all unlike pairs.
     """
 
     def __init__(self, lattice: Lattice) -> None:
         sublattice = np.asarray(lattice.sublattice_of_site)
-        n_species = [len(s.species) for s in lattice.sublattices.values()]
         self._site_sublattice = sublattice
-        self._members = [np.flatnonzero(sublattice == s) for s in range(len(n_species))]
-        self._pairs = np.array(
-            [(s, a, b) for s, n in enumerate(n_species) for b in range(n) for a in range(b)],
-            dtype=np.int64,
-        ).reshape(-1, 3)
+        self._members = [np.flatnonzero(sublattice == s) for s in range(len(lattice.names))]
+        self._pairs = species_pairs(lattice)
         if not len(self._pairs):
             raise InputError(
                 f"sublattices {lattice.names} allow one species each, so no swap is possible: "
@@ -103,52 +130,72 @@ class FactorisedSwaps:
 
     def draw(self, field: np.ndarray, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:
         """Draw one swap per replica from ``uniforms`` [n_replicas, 3]."""
-        log_pairs = self._log_pair_weights(field, occupations)
+        log_row_sums = self._log_row_sums(field, occupations)
+        log_pairs = _log_totals(log_row_sums)
         log_total = log_sum_exp(log_pairs)
         movable = np.isfinite(log_total)
         pair = choose(exp_scaled(log_pairs), uniforms[:, 0])
-        sublattice, a, b = self._pairs[pair].T
-        i = self._choose_site(field, occupations, (sublattice, a, b), uniforms[:, 1])
-        j = self._choose_site(field, occupations, (sublattice, b, a), uniforms[:, 2])
+        i = self._choose_row(pair, log_row_sums, uniforms[:, 1])
+        j = self._choose_partner(field, occupations, pair, i, uniforms[:, 2])
+        _, a, b = self._pairs[pair].T
         sites = np.where(movable[:, None], np.stack([i, j], axis=1), -1)
         species = np.where(movable[:, None], np.stack([b, a], axis=1), -1).astype(np.int8)
-        log_weight = 0.5 * swap_estimate(field, sites, species)
+        log_weight = 0.5 * self.estimate(field, sites, species)
         return Swap(sites, species, np.where(movable, log_weight - log_total, 0.0))
 
     def log_probability(
         self, field: np.ndarray, occupations: np.ndarray, sites: np.ndarray, species: np.ndarray
     ) -> np.ndarray:
         """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
-        log_total = log_sum_exp(self._log_pair_weights(field, occupations))
-        return np.asarray(0.5 * swap_estimate(field, sites, species) - log_total)
+        log_total = log_sum_exp(_log_totals(self._log_row_sums(field, occupations)))
+        return np.asarray(0.5 * self.estimate(field, sites, species) - log_total)
 
-    def _log_pair_weights(self, field: np.ndarray, occupations: np.ndarray) -> np.ndarray:
-        """Return log(U_ab U_ba) for every sublattice and species pair, [n_replicas, n_pairs]."""
-        log_weights = np.empty((len(occupations), len(self._pairs)))
-        for p, (s, a, b) in enumerate(self._pairs):
+    def _log_row_sums(self, field: np.ndarray, occupations: np.ndarray) -> list[np.ndarray]:
+        """Return log R_i of the sublattice's sites i for every pair of species, i holding a."""
+        rows = []
+        for index, (s, a, b) in enumerate(self._pairs):
             members = self._members[s]
-            held = np.ascontiguousarray(occupations[:, members])
-            forth = np.where(held == a, 0.5 * field[:, members, b], -np.inf)
-            back = np.where(held == b, 0.5 * field[:, members, a], -np.inf)
-            log_weights[:, p] = log_sum_exp(forth) + log_sum_exp(back)
-        return log_weights
+            own = np.take(occupations, members, axis=1) == a
+            log_u = np.where(own, 0.5 * np.take(field[:, :, b], members, axis=1), -np.inf)
+            partner = (occupations == b) & (self._site_sublattice == s)
+            log_partners = np.where(partner, 0.5 * field[:, :, a], -np.inf)
+            if self.near is None:
+                rows.append(log_u + log_sum_exp(log_partners)[:, None])
+            else:
+                rows.append(log_u + self.near.log_row_sums(index, members, log_partners))
+        return rows
 
-    def _choose_site(
+    def _choose_row(
+        self, pair: np.ndarray, log_row_sums: list[np.ndarray], uniforms: np.ndarray
+    ) -> np.ndarray:
+        """Draw the site i that holds the first species of its replica's ``pair``, ∝ R_i."""
+        log_weights = np.full((len(pair), len(self._site_sublattice)), -np.inf)
+        for index in np.unique(pair):
+            replicas = np.flatnonzero(pair == index)[:, None]
+            members = self._members[self._pairs[index, 0]]
+            log_weights[replicas, members] = log_row_sums[index][replicas[:, 0]]
+        return choose(exp_scaled(log_weights), uniforms)
+
+    def _choose_partner(
         self,
         field: np.ndarray,
         occupations: np.ndarray,
-        group: tuple[np.ndarray, np.ndarray, np.ndarray],
+        pair: np.ndarray,
+        i: np.ndarray,
         uniforms: np.ndarray,
     ) -> np.ndarray:
-        """Draw a site of ``group`` (sublattice, species held, species k to become) ∝ u_i(k)."""
-        sublattice, holding, becoming = group
-        log_u = 0.5 * np.take_along_axis(field, becoming[:, None, None], axis=2)[:, :, 0]
+        """Draw the site j that holds the second species, ∝ w_ij."""
+        sublattice, a, b = self._pairs[pair].T
+        estimate = np.take_along_axis(field, a[:, None, None], axis=2)[:, :, 0]
+        if self.near is not None:
+            rows = self.near.added_to_rows(estimate[:, None], occupations, i[:, None])
+            estimate = rows[:, 0]
         here = self._site_sublattice[None, :] == sublattice[:, None]
-        mask = here & (occupations == holding[:, None])
-        return choose(exp_scaled(np.where(mask, log_u, -np.inf)), uniforms)
+        partner = here & (occupations == b[:, None])
+        return choose(exp_scaled(np.where(partner, 0.5 * estimate, -np.inf)), uniforms)
 
 
-class PairwiseSwaps:
+class PairwiseSwaps(_Swaps):
     """Weights w_ij = exp(d_ij)/(1 + exp(d_ij)): Barker's balancing function.
 
     They do not factorise, so every pair of sites of a sublattice is visited: O(n_sites²) for each
@@ -172,7 +219,7 @@ class PairwiseSwaps:
         species = np.stack([held[rows, j], held[rows, i]], axis=1)
         sites = np.where(movable[:, None], np.stack([i, j], axis=1), -1)
         species = np.where(movable[:, None], species, -1).astype(np.int8)
-        log_weight = log_sigmoid(swap_estimate(field, sites, species))
+        log_weight = log_sigmoid(self.estimate(field, sites, species))
         return Swap(sites, species, np.where(movable, log_weight - log_total, 0.0))
 
     def log_probability(
@@ -181,7 +228,7 @@ class PairwiseSwaps:
         """Log probability of drawing the given swaps at ``occupations``, [n_replicas]."""
         log_row_sums = self._log_row_sums(field, occupations.astype(np.int64))
         log_total = log_sum_exp(log_row_sums) - np.log(2.0)
-        return np.asarray(log_sigmoid(swap_estimate(field, sites, species)) - log_total)
+        return np.asarray(log_sigmoid(self.estimate(field, sites, species)) - log_total)
 
     def _log_row_sums(self, field: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Return log Σ_j w_ij for every site, [n_replicas, n_sites]; in all, pairs count twice."""
@@ -205,7 +252,14 @@ class PairwiseSwaps:
         species_of_other = np.where(unlike, other, 0)
         species_of_own = np.where(unlike, own, 0)
         estimate = field[replicas, i, species_of_other] + field[replicas, j, species_of_own]
+        if self.near is not None:
+            estimate = self.near.added_to_rows(estimate, held, sites)
         return np.where(unlike, log_sigmoid(estimate), -np.inf)
+
+
+def _log_totals(log_row_sums: list[np.ndarray]) -> np.ndarray:
+    """Return log Σ_i R_i of every pair of species, [n_replicas, n_pairs]."""
+    return np.stack([log_sum_exp(rows) for rows in log_row_sums], axis=1)
 
 
 def log_sigmoid(x: np.ndarray) -> np.ndarray:

@@ -53,6 +53,36 @@ class StaleReverse(GibbsWithGradients):
         return super()._log_reverse(proposed._replace(gradient=self._old.gradient), swap)
 
 
+class CorrectsForwardsOnly(GibbsWithGradients):
+    """Weighs the reverse move without the pair correction that the move was drawn with."""
+
+    def _log_reverse(self, proposed, back):
+        plain = GibbsWithGradients(self.hamiltonian, self.ensemble, self.balancing, shells=None)
+        return plain._log_reverse(proposed, back)
+
+
+class TunesWhileSampling(GibbsWithGradients):
+    """Goes on fitting: each replica's constants are what its own last moves have missed."""
+
+    def init(self, occupations, rngs):
+        n_species = self.hamiltonian.lattice.n_species_max
+        object.__setattr__(self, "_missed", np.zeros((len(rngs), n_species, n_species)))
+        return super().init(occupations, rngs)
+
+    def step(self, state, rngs):
+        after, info = super().step(state, rngs)
+        rows, (a, b) = np.arange(len(rngs)), info.species.T
+        missed = (info.log_density_change - info.estimated_change) / -self.ensemble.beta
+        self._missed[rows, a, b] += 0.5 * missed
+        self._missed[rows, b, a] = self._missed[rows, a, b]
+        return after, info
+
+    def _informed(self, state):
+        choice, flips = super()._informed(state)
+        rows = np.arange(len(flips))[:, None]
+        return choice, flips - self.ensemble.beta * self._missed[rows, state.occupations]
+
+
 class KeepsRefusedGradient(GibbsWithGradients):
     """Goes on with the gradient at a refused y as if it were that at x."""
 
