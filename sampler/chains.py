@@ -179,7 +179,7 @@ def learn(
 ) -> tuple[Kernel, State, list[Info]]:
     """Run ``n`` steps in which the kernel is tuned in its own way."""
     if hasattr(kernel, "warm_up"):
-        return kernel.warm_up(state, rngs, n)  # type: ignore[no-any-return]
+        return kernel.warm_up(state, rngs, n)
     infos: list[Info] = []
     tuned_by = 0
     for step in range(1, n + 1):

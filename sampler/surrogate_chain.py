@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,9 @@ class SurrogateChain(KernelBase):
             )
         if self.region is not None and self.inner is not None:
             raise InputError("a region needs the inner kernels of its own: leave out inner")
-        near = _by_distance(lattice) if self.region is not None else np.zeros((0, 0), dtype=int)
+        near = np.zeros((0, 0), dtype=np.int32)
+        if self.region is not None:
+            near = _by_distance(lattice, self.region)
         object.__setattr__(self, "_near", near)
 
     # ---- steps -----------------------------------------------------------------------------
@@ -480,13 +483,15 @@ def _memory(series: np.ndarray) -> float:
     return 1.0 if np.ptp(later) == 0.0 else float(autocorrelation_time(later))
 
 
-def _by_distance(lattice: Lattice) -> np.ndarray:
-    """All sites in the order of their distance from each, int32 [n_sites, n_sites]."""
+@lru_cache(maxsize=4)
+def _by_distance(lattice: Lattice, number: int) -> np.ndarray:
+    """List the ``number`` sites nearest to each, itself first, int32 [n_sites, number]."""
     positions = lattice.atoms.positions[lattice.sites]
     inverse, cell = np.linalg.inv(lattice.atoms.cell.array), lattice.atoms.cell.array
-    order = np.empty((len(positions), len(positions)), dtype=np.int32)
+    order = np.empty((len(positions), number), dtype=np.int32)
     for n, origin in enumerate(positions):
         apart = (positions - origin) @ inverse
         distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=1)
-        order[n] = np.argsort(np.round(distance, 3), kind="stable")
+        order[n] = np.argsort(np.round(distance, 3), kind="stable")[:number]
+    order.setflags(write=False)
     return order
