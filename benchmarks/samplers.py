@@ -3,7 +3,7 @@
 Run as ``python benchmarks/samplers.py [PART ...] [options]``; parts in this order by default:
 
 ``trials``      processor seconds per trial of torch-sim's and our random swaps, 40 and 320 atoms
-``agreement``   torch-sim and our kernels against the enumerated 2×2×2 cell at a hot temperature
+``agreement``   torch-sim and every kernel against the enumerated 2×2×2 cell at a hot temperature
 ``transition``  where the landscape orders (T_od): Binder cumulants of two sizes
 ``points``      every kernel at every size and temperature asked for
 ``tables``      what the stored results say, and the figure of the docs
@@ -13,7 +13,8 @@ start in both rock-salt arrangements and in two random ones. A run ends when the
 three orders have 500 effective samples each and R-hat below 1.01, or when its seconds are spent,
 which is then said. Budgets are wall-clock seconds, reported seconds the processor's, so that a busy
 machine changes them little. Results are merged into ``benchmarks/results/samplers.json`` part by
-part, so that a long table can be made in pieces::
+part, so that a long table can be made in pieces (all of it takes some four hours). torch-sim is
+left out, and named so, where it is not installed::
 
     python benchmarks/samplers.py points --sizes 4 --kernels SurrogateChain --seconds 300
     python benchmarks/samplers.py points --sizes 6 --temperatures 1.1 --kernels PathAuxiliary
@@ -26,6 +27,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that would wait busily
 
 import argparse
+import importlib.util
 import json
 import platform
 import time
@@ -97,8 +99,10 @@ def costs_of(size: int) -> dict[str, float]:
 # ---- trials and agreement with torch-sim -------------------------------------------------------
 
 
-def trials(_: argparse.Namespace) -> None:
+def trials(arguments: argparse.Namespace) -> None:
     """Processor seconds per trial, alternating, medians; energies of both on the same cells."""
+    if TORCH_SIM not in arguments.kernels:
+        return
     from _samplers_torch_sim import TorchSimChains, one_thread, state_of, torch_sim_model
 
     one_thread()
@@ -148,20 +152,26 @@ def agreement(arguments: argparse.Namespace, temperature: float = 8000.0) -> Non
     weight = np.exp(weight - weight.max()) / np.exp(weight - weight.max()).sum()
     order = observables_of(lattice)["rock-salt"]
     exact = {"energy": float(weight @ energies), "rock-salt": float(weight @ order(states))}
-    rows = {}
-    for name in (TORCH_SIM, "RandomSwap", "GibbsWithGradients"):
+    store("agreement", "temperature", value=temperature)
+    store("agreement", "exact", value=exact)
+    for name in arguments.kernels:
+        if name == STAND_IN:
+            continue
         chains = chains_of(name, 2, temperature, model)
-        found = measure(chains, lattice, temperature, steps=100, thin=2, seconds=arguments.seconds)
+        found = measure(
+            chains, lattice, temperature,
+            steps=warm_up_steps(name, 8), thin=1, seconds=arguments.seconds,
+        )  # fmt: skip
         comparison = Comparison.from_runs(
             {name: found.run}, observables={"rock-salt": order}, gradient_cost=1.0
         )
         seen = comparison.rows[0].observables
         z = {key: (seen[key].mean - exact[key]) / seen[key].error for key in exact}
-        rows[name] = {"z": z, "samples": comparison.rows[0].ess, "shortcoming": found.shortcoming}
+        row = {"z": z, "samples": comparison.rows[0].ess, "shortcoming": found.shortcoming}
+        store("agreement", "rows", name, value=row)
         shown = ", ".join(f"{key} z = {value:+.2f}" for key, value in z.items())
         samples = f"{comparison.rows[0].ess:.0f} effective samples"
         print(f"{name}: {shown} ({samples}) {found.shortcoming}", flush=True)
-    store("agreement", value={"temperature": temperature, "exact": exact, "rows": rows})
 
 
 # ---- the transition --------------------------------------------------------------------------
@@ -408,6 +418,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="per kernel and point")
     parser.add_argument("--t-od", type=float, help="K; by default that of the part transition")
     arguments = parser.parse_args()
+    if importlib.util.find_spec("torch_sim") is None:
+        print("torch-sim is not installed and left out; the extra bench has it")
+        arguments.kernels = [name for name in arguments.kernels if name != TORCH_SIM]
     for part in arguments.parts or PARTS:
         PARTS[part](arguments)
 
