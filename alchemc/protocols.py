@@ -106,7 +106,10 @@ class Kernel(Protocol):
 
     A kernel draws for replica r from ``rngs[r]`` alone, and how often depends on that replica's own
     history alone, so that a chain does not depend on which others run beside it.
-    ``tuned(infos) -> Kernel`` is optional, found by ``hasattr`` and called in warm-up only.
+    Optional, found by ``hasattr``: ``tuned(infos) -> Kernel``, called in warm-up only;
+    ``warm_up(state, rngs, n) -> Kernel, State, list of Info`` where that does not do;
+    ``summary()``, what the warm-up found in plain numbers; ``carried_over(ensemble) -> Kernel``, the
+    kernel for the next point of a campaign with what it learnt.
     """
 
     @property

@@ -172,7 +172,7 @@ def _errors_at(
             {
                 "surrogate": label,
                 **error,
-                "acceptance": float(run.samples.acceptance.mean()),
+                "acceptance": float(run.samples.acceptance.sum() / run.samples.energy_calls.sum()),
                 "energies_per_effective_sample": float(run.samples.energy_calls.sum()) / ess,
                 "cost_before": float(before),
                 "spent": {k: spent[k] for k in ("energies", "gradients", "hessian_products")},
