@@ -85,15 +85,17 @@ class Info(NamedTuple):
 
     ``accepted`` bool and ``acceptance_probability`` float64 [n_replicas]; ``sites`` int64 and
     ``species`` int8 [n_replicas, m], the proposed change, padded with −1 (all −1: no move was
-    possible); ``log_density_change`` and ``estimated_change`` float64 [n_replicas], exact and as
-    the proposal estimated it, NaN where there is none; ``energy_calls`` and ``gradient_calls``
-    int64 [n_replicas], evaluations of the energy model without and with the gradient.
+    possible), and ``held`` int8, what the sites held before; ``log_density_change`` and
+    ``estimated_change`` float64 [n_replicas], exact and as the proposal estimated it, NaN where
+    there is none; ``energy_calls`` and ``gradient_calls`` int64 [n_replicas], evaluations of the
+    energy model without and with the gradient.
     """
 
     accepted: np.ndarray
     acceptance_probability: np.ndarray
     sites: np.ndarray
     species: np.ndarray
+    held: np.ndarray
     log_density_change: np.ndarray
     estimated_change: np.ndarray
     energy_calls: np.ndarray
@@ -108,8 +110,8 @@ class Kernel(Protocol):
     history alone, so that a chain does not depend on which others run beside it.
     Optional, found by ``hasattr``: ``tuned(infos) -> Kernel``, called in warm-up only;
     ``warm_up(state, rngs, n) -> Kernel, State, list of Info`` where that does not do;
-    ``summary()``, what the warm-up found in plain numbers; ``carried_over(ensemble) -> Kernel``, the
-    kernel for the next point of a campaign with what it learnt.
+    ``summary()``, what the warm-up found in plain numbers; ``carried_over(ensemble) -> Kernel``,
+    the kernel for the next point of a campaign with what it learnt.
     """
 
     @property

@@ -161,8 +161,8 @@ class SwapTerms:
         n_pairs = len(self._pairs)
         self.widths = np.repeat([CONSTANT_WIDTH, PAIR_WIDTH], [n_pairs, n_pairs * n_shells])
 
-    def columns(self, sites: np.ndarray, species: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Columns [n, n_columns] of swaps [n, 2], and which swaps they are known for: all."""
+    def columns(self, sites: np.ndarray, species: np.ndarray, held: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        """Columns [n, n_columns] of swaps [n, 2]: what the sites held is what they exchange."""
         n_pairs, rows = len(self._pairs), np.arange(len(sites))
         pair = self._pair_of[self._sublattice[sites[:, 0]], species[:, 0], species[:, 1]]
         columns = np.zeros((len(sites), len(self.widths)))
@@ -171,7 +171,7 @@ class SwapTerms:
             images = self._neighbours.images[self._neighbours.kind(*sites.T)]
             shells = columns[:, n_pairs:].reshape(len(sites), n_pairs, self.n_shells)
             shells[rows, pair] = images
-        return columns, np.ones(len(sites), dtype=bool)
+        return columns
 
     def curvature(self, parameters: np.ndarray) -> np.ndarray:
         """Half of C, the share of each site, by [sublattice, species held, species to be]."""
@@ -207,7 +207,6 @@ class FlipTerms:
     def __init__(self, lattice: Lattice) -> None:
         self.lattice = lattice
         self._sublattice = np.asarray(lattice.sublattice_of_site)
-        self._n_species = np.asarray(lattice.allowed).sum(axis=1)
         unordered = species_pairs(lattice)
         self._pairs = np.concatenate([unordered, unordered[:, [0, 2, 1]]])
         n_species = lattice.n_species_max
@@ -215,17 +214,12 @@ class FlipTerms:
         self._pair_of[tuple(self._pairs.T)] = np.arange(len(self._pairs))
         self.widths = np.full(len(self._pairs), CONSTANT_WIDTH)
 
-    def columns(self, sites: np.ndarray, species: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Columns [n, n_columns] of flips [n, 1], and which flips they are known for.
-
-        What a site held before is not told by the flip, except where it may hold two species.
-        """
-        site, new = sites[:, 0], species[:, 0]
-        known = self._n_species[site] == 2
+    def columns(self, sites: np.ndarray, species: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Columns [n, n_columns] of flips [n, 1]."""
         columns = np.zeros((len(sites), len(self.widths)))
-        pair = self._pair_of[self._sublattice[site], np.where(known, 1 - new, 0), new]
+        pair = self._pair_of[self._sublattice[sites[:, 0]], held[:, 0], species[:, 0]]
         columns[np.arange(len(sites)), pair] = 1.0
-        return columns, known
+        return columns
 
     def curvature(self, parameters: np.ndarray) -> np.ndarray:
         """C by [sublattice, species held, species to be]."""
@@ -299,8 +293,9 @@ class PairCorrection:
         moved = (info.sites >= 0).sum(axis=1) == n
         known = np.isfinite(info.log_density_change) & np.isfinite(info.estimated_change)
         rows = np.flatnonzero(moved & known & (slopes != 0))
-        columns, kept = self.terms.columns(info.sites[rows, :n], info.species[rows, :n])
-        rows, columns = rows[kept], columns[kept]
+        columns = self.terms.columns(
+            info.sites[rows, :n], info.species[rows, :n], info.held[rows, :n]
+        )
         change = info.log_density_change[rows] - info.estimated_change[rows]
         return columns, change / slopes[rows] + (columns * self.parameters).sum(axis=1)
 

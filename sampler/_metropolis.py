@@ -139,12 +139,14 @@ def settle(
         np.where(accepted, proposed.energy, state.energy),
         np.where(rows[:, :, None], proposed.gradient, state.gradient),
     )
+    held = np.take_along_axis(state.occupations, np.maximum(swap.sites, 0), axis=1)
     none = np.zeros(len(movable), dtype=np.int64)
     info = Info(
         accepted=accepted,
         acceptance_probability=probability,
         sites=swap.sites,
         species=swap.species,
+        held=np.where(swap.sites >= 0, held, -1).astype(np.int8),
         log_density_change=np.where(movable, change, np.nan),
         estimated_change=np.full(len(movable), np.nan),
         energy_calls=none,

@@ -75,9 +75,7 @@ class GibbsWithGradients(KernelBase):
 
     Not guaranteed: fewer evaluations per independent sample than random swaps. Close to a
     low-energy arrangement the best swap is often the one that leads straight back. Not corrected:
-    species pairs whose first-order estimate is so pessimistic that warm-up never proposes them,
-    and flips on sublattices of three or more species, for which `Info` does not tell what the site
-    held.
+    species pairs whose first-order estimate is so pessimistic that warm-up never proposes them.
 
     Parameters
     ----------

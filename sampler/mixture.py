@@ -192,4 +192,5 @@ def _padded(info: Info, width: int) -> Info:
     return info._replace(
         sites=np.pad(info.sites, missing, constant_values=-1),
         species=np.pad(info.species, missing, constant_values=-1),
+        held=np.pad(info.held, missing, constant_values=-1),
     )
