@@ -208,26 +208,43 @@ class SurrogateChain(KernelBase):
     def _walk(
         self, occupations: np.ndarray, sites: np.ndarray | None, rngs: Generators
     ) -> np.ndarray:
-        """Occupations at the end of the inner chain."""
+        """Occupations at the end of the inner chain.
+
+        A coin decides whether it is one step longer: flips that are all accepted would keep the
+        parity of the composition for ever, and two swaps of two sites lead nowhere.
+        """
         assert self.surrogate is not None  # noqa: S101  (step)
         kernel = self._inner_kernel()
-        steps = self._inner_steps
         start = State(
             occupations, self.surrogate.energy(occupations),
             np.full((*occupations.shape, self.hamiltonian.lattice.n_species_max), np.nan),
         )  # fmt: skip
+        end = self._run(kernel, start, rngs, self._inner_steps, sites)
+        longer = np.flatnonzero(draw_uniforms(rngs, 1)[:, 0] < 0.5)
+        after = end.occupations.copy()
+        if len(longer):
+            part = State(*(values[longer] for values in end))
+            chosen = None if sites is None else sites[longer]
+            last = self._run(kernel, part, [rngs[r] for r in longer.tolist()], 1, chosen)
+            after[longer] = last.occupations
+        return after
+
+    def _run(
+        self, kernel: Kernel, state: State, rngs: Generators, steps: int, sites: np.ndarray | None
+    ) -> State:
+        """State after so many steps of the inner kernel."""
         if isinstance(kernel, RandomSwap | RandomFlip):
-            block = kernel.compiled_block(start, rngs, 1, steps, sites=sites)
+            block = kernel.compiled_block(state, rngs, 1, steps, sites=sites)
             if block is not None:
-                return block[0].occupations
+                return block[0]
             if sites is not None:
                 raise InputError(
                     f"regions need compiled moves, which {type(self.ensemble).__name__} has not: "
                     "leave out region"
                 )
         for _ in range(steps):
-            start, _ = kernel.step(start, rngs)
-        return start.occupations
+            state, _ = kernel.step(state, rngs)
+        return state
 
     def _inner_kernel(self) -> Kernel:
         assert self.surrogate is not None  # noqa: S101  (step)
