@@ -241,7 +241,8 @@ def crossing(rows: list[dict[str, Any]], small: str, large: str) -> tuple[float,
     for values in (difference, *drawn):
         slope, offset = np.polyfit(t - t.mean(), values, 1, w=1.0 / error)
         found.append(t.mean() - offset / slope)
-    return float(found[0]), float(np.std(found[1:]))
+    low, high = np.percentile(found[1:], [16, 84])  # flat lines meet zero anywhere
+    return float(found[0]), float(high - low) / 2
 
 
 # ---- points ----------------------------------------------------------------------------------
