@@ -295,6 +295,9 @@ def _quality(residuals: np.ndarray, log_density: Callable[[np.ndarray], np.ndarr
         return Quality()
     errors = residuals - residuals.mean()
     f = log_density(errors)
-    gain = f[:, None] - f[None, :]
-    expected = np.exp(np.minimum(gain, 0.0))[~np.eye(len(f), dtype=bool)].mean()
+    # Proposals follow S, but the chain stands where E lets it: states weigh w = exp(f), and the
+    # acceptance is the mean of min(w, w') over pairs of proposals, divided by that of w.
+    weights = np.exp(f - f.max())
+    both = np.minimum(weights[:, None], weights)[~np.eye(len(f), dtype=bool)]
+    expected = both.mean() / weights.mean()
     return Quality(float(np.sqrt((errors**2).mean())), float(expected), errors)
