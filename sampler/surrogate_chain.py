@@ -341,6 +341,8 @@ class SurrogateChain(KernelBase):
             assert isinstance(self.surrogate, PairExpansion)  # noqa: S101  (learnt)
             stored["lessons"] = self._lessons.to_arrays()
             stored["surrogate"] = self.surrogate.to_arrays()
+        if self._anchor is not None:
+            stored["anchor"] = self._anchor.to_arrays()
         if self.fallback is not None:
             stored["fallback"] = self.fallback.to_arrays()
         return stored
@@ -355,6 +357,8 @@ class SurrogateChain(KernelBase):
                 _lessons=Lessons.from_arrays(arrays["lessons"]),
                 surrogate=PairExpansion(lattice, **arrays["surrogate"]),
             )
+        if "anchor" in arrays:
+            kernel = replace(kernel, _anchor=PairExpansion(lattice, **arrays["anchor"]))
         if "fallback" in arrays:
             fallback = PathAuxiliary(self.hamiltonian, self.ensemble, move=self.move)
             fallback = fallback.with_arrays(arrays["fallback"])
@@ -415,7 +419,7 @@ class SurrogateChain(KernelBase):
         lattice = self.hamiltonian.lattice
         surrogate, quality = energy_correction(lessons, lattice, self._log_density)
         lessons = replace(lessons, fitted_to=len(lessons.energies))
-        kernel = replace(self, surrogate=surrogate, quality=quality, _lessons=lessons)
+        kernel = replace(self, surrogate=surrogate, quality=quality, _lessons=lessons, _anchor=None)
         kernel = replace(kernel, region=kernel._chosen_region())  # noqa: SLF001
         if len(lessons.energies) < 2 * lessons.measured_at:
             return kernel
