@@ -132,10 +132,13 @@ class SurrogateChain(KernelBase):
     quality: Quality = field(default_factory=Quality, repr=False, compare=False)
     _lessons: Lessons | None = field(default=None, repr=False, compare=False)
     _anchor: PairExpansion | None = field(default=None, repr=False, compare=False)
+    _asked: tuple[int | None, int | None] | None = field(default=None, repr=False, compare=False)
     _near: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lattice = self.hamiltonian.lattice
+        if self._asked is None:  # what is chosen in warm-up is chosen anew; what was given is not
+            object.__setattr__(self, "_asked", (self.sweeps, self.region))
         if self.surrogate is not None and self.surrogate.lattice != lattice:
             raise InputError(
                 "the surrogate's lattice differs from the energy model's: build both from one "
@@ -420,8 +423,10 @@ class SurrogateChain(KernelBase):
         surrogate, quality = energy_correction(lessons, lattice, self._log_density)
         lessons = replace(lessons, fitted_to=len(lessons.energies))
         kernel = replace(self, surrogate=surrogate, quality=quality, _lessons=lessons, _anchor=None)
-        kernel = replace(kernel, region=kernel._chosen_region())  # noqa: SLF001
-        if len(lessons.energies) < 2 * lessons.measured_at:
+        assert self._asked is not None  # noqa: S101  (__post_init__)
+        sweeps, region = self._asked
+        kernel = replace(kernel, region=region or kernel._chosen_region())  # noqa: SLF001
+        if sweeps is not None or len(lessons.energies) < 2 * lessons.measured_at:
             return kernel
         lessons = replace(lessons, measured_at=len(lessons.energies))
         sweeps = kernel._measured_sweeps(state, rngs)  # noqa: SLF001
@@ -484,7 +489,8 @@ class SurrogateChain(KernelBase):
         if self.fallback is not None or lessons is None:
             return self
         enough = len(self.quality.residuals) >= ENOUGH_ENERGIES
-        if not enough or self.region is None or self.region > SMALLEST_REGION:
+        region = self._chosen_region()
+        if not enough or region is None or region > SMALLEST_REGION:
             return self
         warnings.warn(
             f"the surrogate misses energies by {self.quality.error:.2g} eV (root mean square), so "
