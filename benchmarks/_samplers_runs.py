@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from alchemc import (
     builders,
     warm_up,
 )
+from alchemc.potentials import PairExpansion
 from alchemc.protocols import Kernel
 from alchemc.records import point_dataset
 from alchemc.sampler import draw_block, spawn_generators
@@ -36,16 +38,17 @@ WARM_UP_SHARE = 1 / 3  # of a run's seconds, at most
 MOST_DRAWS = 200_000
 
 TORCH_SIM = "torch-sim"
-STAND_IN = "RandomSwap on S"  # the frozen surrogate in place of the model
 
-KERNELS: dict[str, Callable[[AlchemicalMACE, Canonical], Kernel]] = {
+KERNELS: dict[str, Callable[[Any, Canonical], Kernel]] = {
     "RandomSwap": RandomSwap,
     "GibbsWithGradients": GibbsWithGradients,
     "PathAuxiliary": PathAuxiliary,
     "DiscreteLangevin": DiscreteLangevin,
     "SurrogateChain": SurrogateChain,
 }
-NAMES = (*KERNELS, TORCH_SIM, STAND_IN)
+# Kernels on the frozen surrogate in place of the model, which would take them days.
+STAND_INS = {f"{name} on S": name for name in KERNELS if name != "SurrogateChain"}
+NAMES = (*KERNELS, TORCH_SIM, *STAND_INS)
 
 
 def lattice_of(size: int) -> Lattice:
@@ -78,14 +81,17 @@ def seed_of(*parts: object) -> int:
 
 def warm_up_steps(name: str, n_sites: int) -> int:
     """Return steps before the first draw: sweeps of single moves, or what tuning takes."""
-    sweeps = {"RandomSwap": 20, TORCH_SIM: 20, "GibbsWithGradients": 5, STAND_IN: 500}
+    if name in STAND_INS:
+        return 20 * warm_up_steps(STAND_INS[name], n_sites)
+    sweeps = {"RandomSwap": 20, TORCH_SIM: 20, "GibbsWithGradients": 5}
     fixed = {"PathAuxiliary": 200, "DiscreteLangevin": 200, "SurrogateChain": 25}
     return fixed[name] if name in fixed else sweeps[name] * n_sites
 
 
 def thin_of(name: str, n_sites: int) -> int:
     """Return steps per draw, far fewer than the kernel remembers."""
-    thin = {"RandomSwap": n_sites // 8, TORCH_SIM: n_sites // 8, STAND_IN: n_sites // 4}
+    name = STAND_INS.get(name, name)
+    thin = {"RandomSwap": n_sites // 8, TORCH_SIM: n_sites // 8}
     return max(1, thin.get(name, n_sites // 64 if name == "GibbsWithGradients" else 1))
 
 
@@ -201,11 +207,23 @@ def chains_of(name: str, size: int, temperature: float, model: AlchemicalMACE) -
         from _samplers_torch_sim import TorchSimChains
 
         return TorchSimChains(lattice, temperature, starts, seed)
-    if name == STAND_IN:
-        learner = KernelChains(SurrogateChain(model, ensemble), starts, seed)
-        learner.warm_up(warm_up_steps("SurrogateChain", lattice.n_sites))
-        surrogate = learner.kernel.surrogate
-        if surrogate is None or learner.kernel.fallback is not None:
-            raise SystemExit(f"no surrogate at {temperature:.0f} K: {STAND_IN} cannot run")
-        return KernelChains(RandomSwap(surrogate, ensemble), starts, seed)
+    if name in STAND_INS:
+        surrogate: Any = frozen()[0].on(lattice)
+        chains = KernelChains(KERNELS[STAND_INS[name]](surrogate, ensemble), starts, seed)
+        chains.name = name
+        return chains
     return KernelChains(KERNELS[name](model, ensemble), starts, seed)
+
+
+@cache
+def frozen() -> tuple[PairExpansion, dict[str, Any]]:
+    """Surrogate learnt at 6×6×6 near its transition, and what was learnt of it."""
+    lattice = lattice_of(6)
+    learner = KernelChains(
+        SurrogateChain(model_of(lattice), Canonical(lattice, 4800.0)), starts_of(lattice, 1), 1
+    )
+    learner.warm_up(25)
+    kernel = learner.kernel
+    if not isinstance(kernel, SurrogateChain) or not isinstance(kernel.surrogate, PairExpansion):
+        raise SystemExit("no surrogate was learnt at 6x6x6")
+    return kernel.surrogate, kernel.summary()

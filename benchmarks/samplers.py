@@ -4,7 +4,7 @@ Run as ``python benchmarks/samplers.py [PART ...] [options]``; parts in this ord
 
 ``trials``      processor seconds per trial of torch-sim's and our random swaps, 40 and 320 atoms
 ``agreement``   torch-sim and every kernel against the enumerated 2×2×2 cell at a hot temperature
-``transition``  where the landscape orders (T_od): Binder cumulants of two sizes
+``transition``  where the landscape orders (T_od): Binder cumulants of two sizes, on the surrogate
 ``points``      every kernel at every size and temperature asked for
 ``tables``      what the stored results say, and the figure of the docs
 
@@ -40,10 +40,11 @@ import numpy as np
 from _samplers_runs import (
     HALF,
     NAMES,
-    STAND_IN,
+    STAND_INS,
     TORCH_SIM,
     KernelChains,
     chains_of,
+    frozen,
     lattice_of,
     measure,
     model_of,
@@ -155,7 +156,7 @@ def agreement(arguments: argparse.Namespace, temperature: float = 8000.0) -> Non
     store("agreement", "temperature", value=temperature)
     store("agreement", "exact", value=exact)
     for name in arguments.kernels:
-        if name == STAND_IN:
+        if name in STAND_INS:
             continue
         chains = chains_of(name, 2, temperature, model)
         found = measure(
@@ -177,60 +178,50 @@ def agreement(arguments: argparse.Namespace, temperature: float = 8000.0) -> Non
 # ---- the transition --------------------------------------------------------------------------
 
 
-def guess() -> float:
-    """Temperature at which the surrogate loses half its rock-salt order at 4×4×4, compiled code."""
-    lattice = lattice_of(4)
-    learner = KernelChains(
-        SurrogateChain(model_of(lattice), Canonical(lattice, 6000.0)), starts_of(lattice, 1), 1
-    )
-    learner.warm_up(25)
-    start, order = starts_of(lattice, 2)[0], observables_of(lattice)["rock-salt"]
-    grid = np.geomspace(1500.0, 15000.0, 48)
-    for temperature in grid:
-        kernel = RandomSwap(learner.kernel.surrogate, Canonical(lattice, temperature))
-        run = sample(
-            kernel, start, n_replicas=4, n_steps=64 * 8000, thin=64, warmup=64 * 4000, seed=2
-        )
-        if order(run.samples.occupation.values.reshape(-1, 64)).mean() < 0.5:
-            return float(temperature)
-    raise SystemExit(f"the surrogate is ordered at {grid[-1]:.0f} K still: give --t-od")
-
-
 def transition(arguments: argparse.Namespace) -> None:
-    """Binder cumulants of the rock-salt order at two sizes, on the model by SurrogateChain."""
+    """Binder cumulants and heat capacities of two sizes, on the frozen surrogate.
+
+    Its error against the model is stored beside: some hundredths of k_BT per cell, which shifts the
+    transition by far less than the statistical error.
+    """
     small, large = min(arguments.sizes), max(arguments.sizes)
     if small == large:
         raise SystemExit("the transition needs two sizes: give --sizes 4 6")
-    first = arguments.t_od or guess()
-    print(f"T_od first guessed at {first:.0f} K from the surrogate")
+    surrogate, learnt = frozen()
+    print(f"surrogate: {learnt['held_out_error_kT']:.3f} kT off the model on energies left out")
     rows = []
-    for temperature in first * np.array([0.92, 0.96, 1.0, 1.04, 1.08]):
+    for temperature in np.arange(4500.0, 5101.0, 100.0):
         row: dict[str, Any] = {"temperature": float(temperature)}
         for size in (small, large):
             lattice = lattice_of(size)
-            chains = chains_of("SurrogateChain", size, float(temperature), model_of(lattice))
-            found = measure(
-                chains, lattice, float(temperature), steps=25, thin=1, seconds=arguments.seconds
-            )
-            samples = found.run.samples
-            squared = observables_of(lattice)["rock-salt"](
-                samples.occupation.values.reshape(-1, lattice.n_sites)
-            ).reshape(samples.energy.shape)
+            n_sites, ensemble = lattice.n_sites, Canonical(lattice, float(temperature))
+            run = sample(
+                RandomSwap(surrogate.on(lattice), ensemble), starts_of(lattice, 2)[2], seed=2,
+                n_replicas=4, n_steps=n_sites * 40_000, thin=10 * n_sites, warmup=2_000 * n_sites,
+            )  # fmt: skip
+            occupations = run.samples.occupation.values
+            squared = observables_of(lattice)["rock-salt"](occupations.reshape(-1, n_sites))
+            squared = squared.reshape(occupations.shape[:2])
             binder = analysis.binder_cumulant(squared)
+            capacity = run.samples.energy.values.var() * ensemble.beta**2 / n_sites
             row[str(size)] = {
-                "binder": binder.mean, "error": binder.error, "samples": binder.ess,
-                "order": float(squared.mean()), "shortcoming": found.shortcoming,
+                "binder": binder.mean, "error": binder.error, "order": float(squared.mean()),
+                "heat_capacity": float(capacity),
             }  # fmt: skip
-            print(f"{temperature:.0f} K, {size}³: U = {binder.mean:.3f} ± {binder.error:.3f}, "
-                  f"|ψ|² = {squared.mean():.3f} {found.shortcoming}", flush=True)  # fmt: skip
+            print(
+                f"{temperature:.0f} K, {size}³: U = {binder.mean:.4f} ± {binder.error:.4f}, "
+                f"|ψ|² = {squared.mean():.3f}, C = {capacity:.2f} k_B/site",
+                flush=True,
+            )
         rows.append(row)
     t_od, error = crossing(rows, str(small), str(large))
     print(f"T_od = {t_od:.0f} ± {error:.0f} K, where U({small}³) = U({large}³)")
-    store("transition", value={"t_od": t_od, "error": error, "sizes": [small, large], "rows": rows})
+    found = {"t_od": t_od, "error": error, "sizes": [small, large], "rows": rows}
+    store("transition", value=found | {"surrogate": learnt})
 
 
 def crossing(rows: list[dict[str, Any]], small: str, large: str) -> tuple[float, float]:
-    """Temperature at which a line through U_large − U_small meets zero; error by resampling."""
+    """Temperature at which a parabola through U_large − U_small meets zero; error by resampling."""
     t = np.array([row["temperature"] for row in rows])
     difference = np.array([row[large]["binder"] - row[small]["binder"] for row in rows])
     errors = np.array([[row[size]["error"] for size in (small, large)] for row in rows])
@@ -239,9 +230,10 @@ def crossing(rows: list[dict[str, Any]], small: str, large: str) -> tuple[float,
     drawn = difference + error * rng.normal(size=(500, len(t)))
     found = []
     for values in (difference, *drawn):
-        slope, offset = np.polyfit(t - t.mean(), values, 1, w=1.0 / error)
-        found.append(t.mean() - offset / slope)
-    low, high = np.percentile(found[1:], [16, 84])  # flat lines meet zero anywhere
+        roots = np.roots(np.polyfit(t - t.mean(), values, 2, w=1.0 / error))
+        inside = roots[np.abs(roots.imag) < 1e-9].real
+        found.append(t.mean() + (inside[np.abs(inside).argmin()] if len(inside) else np.nan))
+    low, high = np.nanpercentile(found[1:], [16, 84])
     return float(found[0]), float(high - low) / 2
 
 
@@ -309,7 +301,7 @@ def comparison_of(size: str, rows: dict[str, Any], *, exact: bool) -> Comparison
     """Rows of one size and temperature; ``exact`` leaves out what did not run on the model."""
     costs = stored()["costs"][size]
     kept = [
-        rows[name]["row"] for name in NAMES if name in rows and not (exact and name == STAND_IN)
+        rows[name]["row"] for name in NAMES if name in rows and not (exact and name in STAND_INS)
     ]
     return Comparison.from_dict(
         {"rows": kept, "gradient_cost": costs["gradient"], "hessian_cost": costs["hessian"],
@@ -327,11 +319,11 @@ def tables(_: argparse.Namespace) -> None:
             for name, row in rows.items():
                 if row["shortcoming"]:
                     print(f"{name}: {row['shortcoming']}.")
-            if STAND_IN in rows:
-                row = comparison_of(size, {STAND_IN: rows[STAND_IN]}, exact=False).rows[0]
+            for name in (name for name in STAND_INS if name in rows):
+                row = comparison_of(size, {name: rows[name]}, exact=False).rows[0]
                 print(
-                    f"{STAND_IN} (random swaps of the frozen surrogate, not of the model): "
-                    f"{row.cost_per_sample():.3g} trials per effective sample."
+                    f"{name} (the frozen surrogate in place of the model): "
+                    f"{row.cost_per_sample():.3g} energies per effective sample."
                 )
         print(f"\n==== {size}×{size}×{size}: energies per effective sample, warm-up counted\n")
         print(matrix(of_size, str(size)))
@@ -351,7 +343,7 @@ def matrix(of_size: dict[str, Any], size: str) -> str:
                 cells.append("")
                 continue
             row = comparison_of(size, {name: entry}, exact=False).rows[0]
-            cost = row.cost_per_sample(warm_up=name != STAND_IN)
+            cost = row.cost_per_sample(warm_up=name not in STAND_INS)
             mark = "> " if entry["shortcoming"] else ""
             cells.append(f"{mark}{cost:.3g}" if np.isfinite(cost) else "–")
         if any(cells):
@@ -363,7 +355,9 @@ def figure(points: dict[str, Any]) -> None:
     """Energies per effective sample against temperature, a panel per size."""
     from matplotlib.figure import Figure
 
-    colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#56B4E9")
+    palette = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000")
+    own = dict(zip((name for name in NAMES if name not in STAND_INS), palette, strict=True))
+    colours = [own[STAND_INS.get(name, name)] for name in NAMES]
     shown = Figure(figsize=(max(5.6, 3.4 * len(points)), 3.6), layout="constrained")
     panels = np.atleast_1d(shown.subplots(1, len(points), sharey=True))
     for axes, (size, of_size) in zip(panels, sorted(points.items()), strict=True):
@@ -374,12 +368,12 @@ def figure(points: dict[str, Any]) -> None:
                 if entry is None or not entry["row"]["ess"]:
                     continue
                 row = comparison_of(size, {name: entry}, exact=False).rows[0]
-                cost = row.cost_per_sample(warm_up=name != STAND_IN)
+                cost = row.cost_per_sample(warm_up=name not in STAND_INS)
                 bar = cost * (0.0 if np.isnan(row.ess_error) else row.ess_error)
                 found.append((float(fraction), cost, bar, not entry["shortcoming"]))
             if found:
                 x, y, bars, whole = (np.array(column) for column in zip(*found, strict=True))
-                style = ":" if name == STAND_IN else "-"
+                style = ":" if name in STAND_INS else "-"
                 axes.errorbar(
                     x, y, np.minimum(bars, 0.9 * y), color=colour, linestyle=style, linewidth=1.1,
                     capsize=2, label=name,
