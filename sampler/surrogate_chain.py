@@ -159,6 +159,8 @@ class SurrogateChain(KernelBase):
             )
         if self.region is not None and self.inner is not None:
             raise InputError("a region needs the inner kernels of its own: leave out inner")
+        if self.region == 1 and self._swaps:
+            raise InputError("a region of 1 site has nothing to swap: give 2 or more")
         near = np.zeros((0, 0), dtype=np.int32)
         if self.region is not None:
             near = _by_distance(lattice, self.region)
@@ -253,8 +255,11 @@ class SurrogateChain(KernelBase):
         assert self.surrogate is not None  # noqa: S101  (step)
         if self.inner is not None:
             return self.inner(self.surrogate, self.ensemble)
-        swaps = self.move == "swap" or (self.move is None and isinstance(self.ensemble, Canonical))
-        return (RandomSwap if swaps else RandomFlip)(self.surrogate, self.ensemble)
+        return (RandomSwap if self._swaps else RandomFlip)(self.surrogate, self.ensemble)
+
+    @property
+    def _swaps(self) -> bool:
+        return self.move == "swap" or (self.move is None and isinstance(self.ensemble, Canonical))
 
     @property
     def _inner_steps(self) -> int:
