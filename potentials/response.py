@@ -276,13 +276,14 @@ class Response(NamedTuple):
 
     ``shared`` [n_terms] in eV, those of the features; ``field`` [n_sites, r], what every site's
     field has of its own; ``pairs`` [n_pairs, 2] and ``deviations`` [n_pairs, r, r], what single
-    pairs have of their own.
+    pairs have of their own; ``unexplained``, the share of the gradients' squares that is left.
     """
 
     shared: np.ndarray
     field: np.ndarray
     pairs: np.ndarray
     deviations: np.ndarray
+    unexplained: float
 
 
 def fit_response(
@@ -329,6 +330,7 @@ def fit_response(
     solution = _solve(systems, damping, penalty)
     n_terms, n_field = len(features.terms), field.size
     rank = field.shape[1]
+    left = sum(float(((s.matrix @ solution - s.target) ** 2).sum()) for s in systems)
     return Response(
         shared=solution[:n_terms],
         field=field + solution[n_terms : n_terms + n_field].reshape(field.shape),
@@ -336,6 +338,7 @@ def fit_response(
         deviations=solution[n_terms + n_field :].reshape(-1, rank, rank)
         if np.isfinite(penalty)
         else np.zeros((0, rank, rank)),
+        unexplained=left / max(sum(float((s.target**2).sum()) for s in systems), 1e-300),
     )
 
 

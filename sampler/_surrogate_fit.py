@@ -34,7 +34,8 @@ __all__ = [
 LATEST = 48  # energies kept from one temperature to the next
 GRADIENTS_ALIKE = 4  # gradients to fit where sites of a kind are alike, and where they are not
 GRADIENTS_APART = 12
-_FIELD_DAMPING = 1.0
+ALIKE = 1e-3  # share of the gradients' squares that may be left where sites are alike
+_NO_FIELD, _FIELD_DAMPING, _UNKNOWN_FIELD_DAMPING = 1e4, 1.0, 0.05
 _RIDGES = tuple(np.logspace(-6, 3, 19))
 _GROWTH = 1.4  # by which the data must grow before the next fit
 
@@ -176,16 +177,15 @@ def with_response(lessons: Lessons, lattice: Lattice) -> Lessons:
     """Fit the base to the gradients."""
     features = Features.of(lattice, find_tiling(lattice))
     x = coordinates(lattice, lessons.mean, lessons.points)
-    damping = 1e4 if lessons.alike else _FIELD_DAMPING
-    if not lessons.known_field.any():
-        damping *= 0.05
-    found = fit_response(
-        features,
-        list(zip(x, lessons.slopes, strict=True)),
-        lessons.known_field,
-        damping=damping,
-        single_pairs=not lessons.alike,
-    )
+    points = list(zip(x, lessons.slopes, strict=True))
+    known = bool(lessons.known_field.any())
+    # All sites of a kind are taken to be alike where that explains what was seen.
+    found = fit_response(features, points, lessons.known_field, damping=_NO_FIELD)
+    if not lessons.alike and (known or found.unexplained > ALIKE):
+        damping = _FIELD_DAMPING if known else _UNKNOWN_FIELD_DAMPING
+        found = fit_response(
+            features, points, lessons.known_field, damping=damping, single_pairs=True
+        )
     # A gradient's own-species part is curvature, which no arrangement of whole atoms feels.
     slopes = found.field + features.field(found.shared)
     own = np.zeros((*slopes.shape, slopes.shape[1]))
