@@ -7,9 +7,12 @@ tells that rule kept from that rule broken.
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 
+from alchemc.potentials import PairExpansion
+from alchemc.potentials.response import onsite_energies, reduced
 from alchemc.protocols import State
 from alchemc.sampler import (
     DiscreteLangevin,
@@ -18,11 +21,12 @@ from alchemc.sampler import (
     PathAuxiliary,
     RandomFlip,
     RandomSwap,
+    SurrogateChain,
     TableExchange,
 )
 from alchemc.sampler._langevin import MatchedSwaps
 from alchemc.sampler._metropolis import draw_uniforms, settle
-from alchemc.sampler._swaps import apply_swap
+from alchemc.sampler._swaps import Swap, apply_swap, net_change
 
 
 class AsymmetricSwap(RandomSwap):
@@ -268,3 +272,111 @@ class ExchangeOfUnorderedSites(TableExchange):
     def _log_choices(self, counts, vectors):
         log_f, lost = self._table._log_factorial, np.maximum(vectors, 0)
         return (log_f[counts] - log_f[lost] - log_f[counts - lost]).sum(axis=1)
+
+
+class ChoosesByState(Mixture):
+    """Has one kernel for every state of a table, and takes that of the state it is in."""
+
+    def step(self, state, rngs):
+        object.__setattr__(self, "_here", self.hamiltonian.index(state.occupations))
+        return super().step(state, rngs)
+
+    def _choose(self, uniforms):
+        return self._here
+
+
+def surrogate_by_state(kernel, fields):
+    """Return the chain with the onsite energies of its surrogate changed by what state it is in.
+
+    ``fields`` [n_states, n_sites, n_species_max]; one surrogate serves both ways in the acceptance.
+    """
+    arrays = kernel.surrogate.to_arrays()
+    kernels = []
+    for change in fields:
+        here = arrays | {"onsite": arrays["onsite"] + change}
+        surrogate = PairExpansion(kernel.surrogate.lattice, **here, threads=1)
+        kernels.append(dataclasses.replace(kernel, surrogate=surrogate))
+    return ChoosesByState([(k, 1) for k in kernels])
+
+
+def refits_while_sampling(kernel):
+    """Return the chain that goes on fitting: the surrogate always meets the present energy."""
+    table, lattice = kernel.hamiltonian, kernel.hamiltonian.lattice
+    missed = table.energies - kernel.surrogate.energy(table.states)
+    missed -= missed.mean()
+    share = missed[:, None, None] / lattice.n_sites
+    return surrogate_by_state(kernel, share * lattice.weights(table.states))
+
+
+def field_at_the_occupation(kernel):
+    """Return the chain that takes the site field from the gradient where it stands, not at λ̄."""
+    table, lattice, surrogate = kernel.hamiltonian, kernel.hamiltonian.lattice, kernel.surrogate
+    _, slopes = surrogate.energy_and_gradient(table.states)
+    change = [reduced(lattice, g) for g in table.gradients - slopes]
+    none = np.zeros((*change[0].shape, change[0].shape[1]))
+    fields = [onsite_energies(lattice, surrogate.mean, one, none) for one in change]
+    return surrogate_by_state(kernel, fields)
+
+
+class WithoutSurrogateFactor(SurrogateChain):
+    """Leaves the surrogate's part out of the acceptance: α = min(1, exp(Δf))."""
+
+    def step(self, state, rngs):
+        uniforms = draw_uniforms(rngs, 3)
+        after = self._walk(state.occupations, self._regions(uniforms[:, 1:]), rngs)
+        none = np.zeros(len(after))
+        return settle(
+            state,
+            State(after, self.hamiltonian.energy(after), np.full_like(state.gradient, np.nan)),
+            net_change(state.occupations, after, none, after.shape[1]),
+            log_density=self.ensemble.log_density,
+            log_hastings=none,
+            uniforms=uniforms[:, 0],
+        )
+
+
+class RegionOfTheState(SurrogateChain):
+    """Moves the surroundings of a site that holds the last species there is."""
+
+    def _walk(self, occupations, sites, rngs):
+        last = occupations == occupations.max(axis=1, keepdims=True)
+        drawn = draw_uniforms(rngs, 1)[:, 0]
+        centre = [
+            np.flatnonzero(row)[int(u * row.sum())] for row, u in zip(last, drawn, strict=True)
+        ]
+        around = np.sort(self._near[centre][:, : self.region], axis=1)
+        return super()._walk(occupations, around, rngs)
+
+
+class FlipsInOrder(RandomFlip):
+    """Flips one site after the other instead of random ones; each is reversible, a sweep is not."""
+
+    _turn = -1
+
+    def step(self, state, rngs):
+        object.__setattr__(self, "_turn", self._turn + 1)
+        return super().step(state, rngs)
+
+    def _draw(self, occupations, uniforms):
+        ordered = uniforms.copy()
+        ordered[:, 0] = (self._turn % len(self._sites) + 0.5) / len(self._sites)
+        return super()._draw(occupations, ordered)
+
+
+class SwapsInOrder(RandomSwap):
+    """Swaps one pair of neighbours after the other instead of random pairs."""
+
+    _turn = -1
+
+    def step(self, state, rngs):
+        object.__setattr__(self, "_turn", self._turn + 1)
+        return super().step(state, rngs)
+
+    def _draw(self, occupations, uniforms):
+        sublattice = np.asarray(self.hamiltonian.lattice.sublattice_of_site)
+        pairs = np.flatnonzero(sublattice[1:] == sublattice[:-1])
+        i = pairs[self._turn % len(pairs)]
+        held = occupations[:, [i + 1, i]]
+        unlike = held[:, :1] != held[:, 1:]
+        sites = np.where(unlike, [i, i + 1], -1)
+        return Swap(sites, np.where(unlike, held, -1).astype(np.int8), np.zeros(len(sites)))

@@ -6,13 +6,20 @@ products, whose rounding may depend on the number of replicas).
 
 from __future__ import annotations
 
-from itertools import permutations
+import copy
+import warnings
+from functools import cache
+from itertools import combinations, permutations
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from scipy.optimize import brentq
 
-from alchemc import Canonical, Lattice, SemiGrandCanonical, Sublattice
+from alchemc import Canonical, Lattice, SemiGrandCanonical, Sublattice, builders
+from alchemc.potentials import PairExpansion
+from alchemc.potentials.tiling import find_tiling
+from alchemc.protocols import Ensemble
 
 
 def chain_lattice(*groups: tuple) -> Lattice:
@@ -93,6 +100,16 @@ class TabulatedHamiltonian:
         self._order = np.argsort(keys)
         self._sorted = keys[self._order]
 
+    def among(self, states: np.ndarray) -> TabulatedHamiltonian:
+        """Table of some of the states alone; nothing is evaluated again."""
+        part, rows = copy.copy(self), self.index(np.asarray(states, dtype=np.int8))
+        part.states, part.energies = self.states[rows], self.energies[rows]
+        part.gradients = self.gradients[rows]
+        keys = self._keys(part.states)
+        part._order = np.argsort(keys)
+        part._sorted = keys[part._order]
+        return part
+
     def index(self, occupations: np.ndarray) -> np.ndarray:
         """Position of each occupation among ``states``; KeyError for one that is not there."""
         keys = self._keys(occupations)
@@ -131,6 +148,33 @@ class TabulatedHamiltonian:
 
     def _keys(self, occupations: np.ndarray) -> np.ndarray:
         return (np.asarray(occupations, dtype=np.int64) * self._radix).sum(axis=1)
+
+
+class TabulatedPotential(TabulatedHamiltonian):
+    """A table whose source also has energies and second derivatives between the species."""
+
+    def mixed_energy(self, lam, **options):
+        return self.source.mixed_energy(lam, **options)
+
+    def hessian_product(self, lam, direction):
+        return self.source.hessian_product(lam, direction)
+
+
+@cache
+def bundled_table(displacement: float, n_second: int | None = None) -> TabulatedPotential:
+    """Return all states of 2×2×2 Sr(Sc,Ta)O3 with the bundled MACE, or those of a composition."""
+    from alchemc import AlchemicalMACE  # loads torch
+
+    if n_second is not None and displacement:
+        every = bundled_table(displacement)
+        return every.among(every.states[every.states.sum(axis=1) == n_second])
+    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
+    positions = lattice.displaced_positions(displacement, 1) if displacement else None
+    model = AlchemicalMACE(lattice, "bundled", device="cpu", positions=positions)
+    states = lattice.enumerate()
+    if n_second is not None:
+        states = states[states.sum(axis=1) == n_second]
+    return TabulatedPotential(model, states)
 
 
 def spread_over_a_third(table: TabulatedHamiltonian, mu):
@@ -200,3 +244,86 @@ def pair_energies(lattice: Lattice, couplings: dict, occupations: np.ndarray) ->
             energies = table[occupations[:, i], occupations[:, j]].sum(axis=1)
             total += energies / 2 if one == other else energies
     return total
+
+
+class Toy(NamedTuple):
+    """An enumerated system: the model, its table, and the ensemble in which it is sampled."""
+
+    model: RandomHamiltonian
+    table: TabulatedHamiltonian
+    ensemble: Ensemble
+
+
+# Sites by sublattice, what they hold in the canonical ensemble, and how far from quadratic.
+CANONICAL_TOYS = {
+    "binary": ([(("Sc", "Ta"), 8)], [(0,) * 4 + (1,) * 4], 0.0),
+    "not quadratic": ([(("Sc", "Ta"), 8)], [(0,) * 3 + (1,) * 5], 0.3),
+    "vacancies": ([(("Sr", "La", "X"), 6)], [(0, 0, 0, 1, 1, 2)], 0.1),
+    "two sublattices": (
+        [(("Sr", "La"), 4), (("Al", "Sc", "Ta"), 4)],
+        [(0, 0, 1, 1), (0, 1, 2, 2)],
+        0.1,
+    ),
+}
+SEMI_GRAND_TOYS = {
+    "binary": ([(("Ti", "Zr"), 7, (4, 4))], 0.0),
+    "not quadratic": ([(("Ti", "Zr"), 7, (4, 4))], 0.3),
+    "vacancies": ([(("Sr", "Ba", "X"), 4, (2, 2, 0))], 0.1),
+    "two sublattices": ([(("Sr", "La"), 3, (2, 3)), (("Ti", "Al", "Mg"), 2, (4, 3, 2))], 0.1),
+}
+
+
+@cache
+def toy(ensemble: str, name: str) -> Toy:
+    """One of the toys in the ``"canonical"`` or the ``"semi-grand"`` ensemble.
+
+    The law spreads over 15 states, or over a third of them where the composition fluctuates.
+    """
+    if ensemble == "canonical":
+        groups, composition, cubic = CANONICAL_TOYS[name]
+        model = RandomHamiltonian(chain_lattice(*groups), seed=3, cubic=cubic)
+        table = TabulatedHamiltonian(model, arrangements(*composition))
+        temperature = table.temperature_of_perplexity(15.0)
+        return Toy(model, table, Canonical(table.lattice, temperature))
+    groups, cubic = SEMI_GRAND_TOYS[name]
+    model = RandomHamiltonian(chain_lattice(*groups), seed=3, cubic=cubic)
+    table = TabulatedHamiltonian(model, model.lattice.enumerate())
+    mu = {n: {s.species[-1]: 0.1} for n, s in table.lattice.sublattices.items()}
+    with warnings.catch_warnings(action="ignore"):  # the charge fluctuates
+        return Toy(model, table, spread_over_a_third(table, mu)[0])
+
+
+def quadratic_part(model: RandomHamiltonian, scale: float = 1.0) -> PairExpansion:
+    """Linear and quadratic terms of a random Hamiltonian times ``scale``, as a surrogate."""
+    lattice = model.lattice
+    n, m = lattice.n_sites, lattice.n_species_max
+    allowed = np.asarray(lattice.allowed)
+    linear, pair = model.linear.reshape(n, m), model.pair.reshape(n, m, n, m)
+    mean = allowed / allowed.sum(axis=1, keepdims=True)
+    apart = np.eye(m) - mean[:, None]  # λ of every species less the mean
+    slopes = linear + np.einsum("ikjl,jl->ik", pair, mean)
+    own = pair[np.arange(n), :, np.arange(n)]
+    onsite = np.einsum("ikp,ip->ik", apart, slopes)
+    onsite += 0.5 * np.einsum("ikp,ipq,ikq->ik", apart, own, apart)
+    contrast = pair[:, 1:] - pair[:, :1]
+    contrast = contrast[..., 1:] - contrast[..., :1]
+    contrast *= allowed[:, 1:, None, None] * allowed[:, 1:]
+    pairs = np.array(list(combinations(range(n), 2)))
+    return PairExpansion(
+        lattice,
+        mean=mean,
+        constant=scale * float((mean * (linear + slopes)).sum() / 2),
+        onsite=scale * np.where(allowed, onsite, 0.0),
+        couplings=np.zeros((len(find_tiling(lattice).basis), n, m - 1, m - 1)),
+        pairs=pairs,
+        deviations=scale * np.array([contrast[i, :, j] for i, j in pairs]),
+        threads=1,
+    )
+
+
+def scaled(expansion: PairExpansion, scale: float) -> PairExpansion:
+    """Return the expansion with all its terms but the constant multiplied."""
+    arrays = expansion.to_arrays()
+    for name in ("onsite", "couplings", "deviations"):
+        arrays[name] = scale * arrays[name]
+    return PairExpansion(expansion.lattice, **arrays, threads=1)
