@@ -72,6 +72,7 @@ def report_page(run: Run, results: Mapping[str, Any] | None = None) -> str:
             "structure": sections.structure_section(data["structure"]),
             "short_range": sections.shells_section(results),
             "table": sections.results_table(results),
+            "learnt": _learnt(run),
             "model": _model(run),
             "provenance": _provenance(run),
             "toml": escape(_toml(run.config) or "This run was made in Python, without a file."),
@@ -121,6 +122,27 @@ def _model(run: Run) -> str:
         worth = _no_card(facts)
     background = sections.fact_list({**facts, **{k: card[k] for k in BACKGROUND if k in card}})
     return f"{worth}<details><summary>The model itself</summary>{background}</details>"
+
+
+def _learnt(run: Run) -> str:
+    """Table of what surrogates were found to be worth in warm-up; nothing without any."""
+    rows = {}
+    for index, found in sorted(run.attrs.get("learnt", {}).items()):
+        if "held_out_error_kT" in found and index < len(run.points):
+            temperature = float(run.points[index].coords["temperature"])
+            rows[f"{temperature:,.0f} K"] = {
+                "surrogate": found["fallback"] or found["surrogate"],
+                "error on energies left out (kT per cell)": found["held_out_error_kT"],
+                "expected acceptance": found["expected_acceptance"],
+                "sites moved at once": found["region"] or "all",
+                "sweeps per step": found["sweeps"],
+                "energies, gradients, Hessian products": " + ".join(
+                    str(found[key]) for key in ("energies", "gradients", "hessian_products")
+                ),
+            }
+    if not rows:
+        return ""
+    return f"<h3>What the sampler learnt in warm-up</h3>{sections.fact_table(rows)}"
 
 
 def _without(card: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ __all__ = [
     "banner",
     "caveat_list",
     "fact_list",
+    "fact_table",
     "headline",
     "results_table",
     "shells_section",
@@ -278,7 +279,7 @@ def fact_list(facts: Mapping[str, Any], kind: str = "facts") -> str:
 
 def _fact(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return _fact_table(value) if _alike(value) else fact_list(value, "facts nested")
+        return fact_table(value) if _alike(value) else fact_list(value, "facts nested")
     if isinstance(value, list | tuple):
         if any(isinstance(item, Mapping) for item in value):
             return "".join(_fact(name, item) for item in value)
@@ -303,7 +304,8 @@ def _alike(value: Mapping[str, Any]) -> bool:
     )
 
 
-def _fact_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
+def fact_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Table of entries that have the same keys, one row each."""
     columns = list(next(iter(entries.values())))
     head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
     rows = "".join(

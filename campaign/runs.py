@@ -143,7 +143,8 @@ def open_run(path: str | Path) -> Run:
     -------
     Run whose points read their values from disk when they are used. ``run.config`` is the
     resolved campaign, ``run.attrs`` holds ``path``, ``finished``, ``model``, ``versions``,
-    ``machine`` and ``ended_by``; ``run.hamiltonian()`` builds the energy model.
+    ``machine``, ``ended_by`` and ``learnt`` (what the sampler found in warm-up, by point; empty
+    where it learns nothing); ``run.hamiltonian()`` builds the energy model.
 
     Raises
     ------
@@ -183,9 +184,19 @@ def open_run(path: str | Path) -> Run:
             "model": dict(record.model),
             "versions": dict(record.versions),
             "machine": dict(record.machine),
+            "learnt": _learnt(directory),
         },
         build_hamiltonian=lambda: _same_hamiltonian(directory, record),
     )
+
+
+def _learnt(directory: RunDirectory) -> dict[int, dict[str, Any]]:
+    """Read what kernels found in warm-up, by the point's index; the last word counts."""
+    return {
+        int(event["point"]): dict(event["sampler"])
+        for event in events.read(directory.events)
+        if event.get("event") == "warmed up" and event.get("sampler")
+    }
 
 
 @dataclass(frozen=True)
