@@ -172,7 +172,7 @@ def _errors_at(
             {
                 "surrogate": label,
                 **error,
-                "acceptance": float(run.samples.acceptance.sum() / run.samples.energy_calls.sum()),
+                "acceptance": float(run.samples.acceptance.mean()),
                 "energies_per_effective_sample": float(run.samples.energy_calls.sum()) / ess,
                 "cost_before": float(before),
                 "spent": {k: spent[k] for k in ("energies", "gradients", "hessian_products")},
@@ -238,7 +238,7 @@ def _region_row(
     while time.monotonic() - begin < options.seconds:
         state, info = kernel.step(state, rngs)
         energies.append(state.energy)
-        accepted += int(info.accepted.sum())
+        accepted += int((info.accepted & (info.energy_calls > 0)).sum())
         calls += int(info.energy_calls.sum())
     cpu = time.process_time() - cpu
     series = np.array(energies)[len(energies) // 5 :]

@@ -204,6 +204,9 @@ class SurrogateChain(KernelBase):
         )  # fmt: skip
         none = np.zeros(len(moved), dtype=np.int64)
         counted = info._replace(
+            # An inner chain that comes back to where it began is no refusal.
+            accepted=info.accepted | ~moved,
+            acceptance_probability=np.where(moved, info.acceptance_probability, 1.0),
             estimated_change=np.where(moved, expected, np.nan),
             energy_calls=none if gradient else moved.astype(np.int64),
             gradient_calls=moved.astype(np.int64) if gradient else none,
