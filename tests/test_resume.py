@@ -17,6 +17,7 @@ import alchemc.potentials
 from alchemc import campaign
 from alchemc.campaign import checkpoint, engine, events, files
 from alchemc.campaign.directory import RunDirectory
+from alchemc.campaign.report import report_page
 from alchemc.errors import StoredRunError
 from campaign_tools import (
     TOY,
@@ -226,6 +227,11 @@ def test_a_surrogate_that_is_stopped_while_it_learns_goes_on_bit_for_bit(
     assert len(warmed) == 2
     if kind == "surrogate":
         assert all(0.0 < found["expected_acceptance"] <= 1.0 for found in warmed)
+        run = campaign.open_run(path)
+        assert run.attrs["learnt"] == dict(enumerate(warmed))
+        page = report_page(run)
+        assert "What the sampler learnt in warm-up" in page
+        assert "fitted to gradients" in page
 
 
 def test_running_energies_are_derived_anew_at_commits_and_the_drift_is_logged(
