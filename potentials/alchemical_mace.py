@@ -271,7 +271,11 @@ class AlchemicalMACE:
         return self._mixed(lam, forces=forces, stress=stress, mixing=mixing)
 
     def hessian_product(self, lam: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """∂²E/∂λ² · direction in eV, [n_sites, n_species_max] like ``lam`` and ``direction``."""
+        """∂²E/∂λ² · direction in eV, [n_sites, n_species_max] like ``lam`` and ``direction``.
+
+        Exact, by differentiating the gradient along ``direction``, over all edges between all
+        species: some eight energies of an occupation (bundled model, 40 to 1,080 atoms).
+        """
         lam, direction = self._checked(lam), self._checked(direction, "direction")
         with self._execution():
             product = self._graph.hessian_product(

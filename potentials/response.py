@@ -330,7 +330,7 @@ def fit_response(
     solution = _solve(systems, damping, penalty)
     n_terms, n_field = len(features.terms), field.size
     rank = field.shape[1]
-    left = sum(float(((s.matrix @ solution - s.target) ** 2).sum()) for s in systems)
+    rest = sum(float(((s.matrix @ solution - s.target) ** 2).sum()) for s in systems)
     return Response(
         shared=solution[:n_terms],
         field=field + solution[n_terms : n_terms + n_field].reshape(field.shape),
@@ -338,7 +338,7 @@ def fit_response(
         deviations=solution[n_terms + n_field :].reshape(-1, rank, rank)
         if np.isfinite(penalty)
         else np.zeros((0, rank, rank)),
-        unexplained=left / max(sum(float((s.target**2).sum()) for s in systems), 1e-300),
+        unexplained=rest / max(sum(float((s.target**2).sum()) for s in systems), 1e-300),
     )
 
 
