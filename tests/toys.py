@@ -165,9 +165,6 @@ def bundled_table(displacement: float, n_second: int | None = None) -> Tabulated
     """Return all states of 2×2×2 Sr(Sc,Ta)O3 with the bundled MACE, or those of a composition."""
     from alchemc import AlchemicalMACE  # loads torch
 
-    if n_second is not None and displacement:
-        every = bundled_table(displacement)
-        return every.among(every.states[every.states.sum(axis=1) == n_second])
     lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
     positions = lattice.displaced_positions(displacement, 1) if displacement else None
     model = AlchemicalMACE(lattice, "bundled", device="cpu", positions=positions)
