@@ -16,7 +16,14 @@ from ..protocols import Hamiltonian
 from .pair_expansion import PairExpansion, check_size, coordinates_of_species, pair_distances
 from .tiling import Tiling, find_tiling
 
-__all__ = ["Features", "Response", "fit_response", "is_uniform", "taylor_expansion"]
+__all__ = [
+    "Features",
+    "Response",
+    "expansion_about",
+    "fit_response",
+    "is_uniform",
+    "taylor_expansion",
+]
 
 MOST_ORBITS = 24
 _UNIFORM = 1e-5  # eV, by which fields of like sites may differ
@@ -71,9 +78,17 @@ def taylor_expansion(
         )
     lattice = hamiltonian.lattice
     mean = lattice.mean_weights() if mean is None else np.asarray(mean, dtype=float)
+    point = hamiltonian.mixed_energy(mean, forces=False, stress=False)
+    return expansion_about(hamiltonian, mean, point, probes=probes)
+
+
+def expansion_about(
+    hamiltonian: Any, mean: np.ndarray, point: Any, *, probes: int = 2
+) -> PairExpansion:
+    """Expand about a composition at which ``mixed_energy`` has given ``point`` already."""
+    lattice: Lattice = hamiltonian.lattice
     tiling = find_tiling(lattice)
     check_size(lattice, tiling)
-    point = hamiltonian.mixed_energy(mean, forces=False, stress=False)
     slopes = reduced(lattice, point.gradient)
     if is_uniform(tiling, slopes):
         couplings, own = _columns(hamiltonian, mean, tiling)

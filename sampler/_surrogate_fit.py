@@ -12,11 +12,11 @@ from ..lattice import Lattice
 from ..potentials.pair_expansion import PairExpansion, coordinates, expansion_energies
 from ..potentials.response import (
     Features,
+    expansion_about,
     fit_response,
     is_uniform,
     onsite_energies,
     reduced,
-    taylor_expansion,
 )
 from ..potentials.tiling import find_tiling
 from ..protocols import Hamiltonian
@@ -154,11 +154,12 @@ def begin(hamiltonian: Hamiltonian, occupations: np.ndarray, energies: np.ndarra
         wanted=GRADIENTS_APART,
     )
     if hasattr(hamiltonian, "mixed_energy"):
-        slopes = field_at_mean(hamiltonian, mean)
+        point = hamiltonian.mixed_energy(mean, forces=False, stress=False)
+        slopes = reduced(lattice, point.gradient)
         alike = is_uniform(find_tiling(lattice), slopes)
         lessons = replace(lessons, known_field=slopes, alike=alike, gradient_calls=1)
         if alike and hasattr(hamiltonian, "hessian_product"):
-            base = taylor_expansion(hamiltonian, mean).to_arrays()
+            base = expansion_about(hamiltonian, mean, point).to_arrays()
             products = _number_of_products(lattice)
             return replace(lessons, base=base, wanted=0, hessian_products=products)
     wanted = GRADIENTS_ALIKE if lessons.alike else GRADIENTS_APART
