@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..lattice import Lattice
 from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
-from .tiling import Tiling, find_tiling
+from .tiling import Tiling, find_tiling, tiling_from_primitive
 
 __all__ = ["PairExpansion", "coordinates", "pair_distances"]
 
@@ -125,39 +125,46 @@ class PairExpansion(LatticeHamiltonian):
         """Return the expansion on another supercell of the same crystal.
 
         Energies of single sites are those of the kind of site, averaged. A coupling between sites
-        that meet as several images at the same distance is shared out among them.
+        that meet as several images at the same distance is shared out among them; what couples a
+        site to its own images in a smaller cell becomes an energy of that site.
 
         Raises
         ------
         InputError
-            If the lattice is no supercell of the same primitive cell, or single pairs differ.
+            If the lattice is no supercell of the same primitive cell at the same origin, its
+            species are others or in another order, or single pairs differ.
         """
         if len(self.pairs):
             raise InputError(
                 "an expansion whose pairs differ one by one holds for its own positions only; "
                 "make one for the other cell"
             )
+        # The same sites, counted by the primitive cell of the expansion and by the lattice's own.
+        known = tiling_from_primitive(lattice, self.repeats.primitive, self.repeats.basis, 5e-3)
         tiling = find_tiling(lattice)
-        kind_here = _kinds_of(self.repeats, tiling)
-        n_here = np.bincount(self.repeats.kinds)
         shape = (len(tiling.basis), lattice.n_sites, *self.couplings.shape[2:])
         couplings = np.zeros(shape)
         onsite = np.zeros((lattice.n_sites, lattice.n_species_max))
         mean = np.zeros_like(onsite)
-        for kind, old in enumerate(kind_here):
+        for kind in range(len(tiling.basis)):
+            here, start = tiling.kinds == kind, _representative(tiling, kind)
+            old = int(known.kinds[start])
+            self._check_species(lattice, start, old)
             members = self.repeats.kinds == old
-            onsite[tiling.kinds == kind] = self.onsite[members].mean(axis=0)
-            mean[tiling.kinds == kind] = self.mean[members].mean(axis=0)
-            start = _representative(tiling, kind)
+            onsite[here] = self.onsite[members].mean(axis=0)
+            mean[here] = self.mean[members].mean(axis=0)
             for site, images in _images(self.repeats, old):
-                other = int(np.flatnonzero(kind_here == self.repeats.kinds[site])[0])
                 for step in images:
-                    there = tiling.sites_at(tiling.cells[start] + step, np.array(other))
-                    couplings[kind, int(there)] += self.couplings[old, site] / len(images)
+                    other = self.repeats.kinds[site]
+                    there = int(known.sites_at(known.cells[start] + step, other))
+                    couplings[kind, there] += self.couplings[old, site] / len(images)
+            # In a smaller cell a site meets its own images, which hold what it holds.
+            x = coordinates_of_species(mean[start])
+            onsite[here] += 0.5 * ((x @ couplings[kind, start]) * x).sum(axis=1)
             couplings[kind, start] = 0.0
-        size = lattice.n_sites / (len(self.repeats.kinds) if len(n_here) else 1)
+        constant = self.constant * lattice.n_sites / self.lattice.n_sites
         return PairExpansion(
-            lattice, mean=mean, constant=self.constant * size, onsite=onsite, couplings=couplings
+            lattice, mean=mean, constant=constant, onsite=onsite, couplings=couplings
         )
 
     # ---- parts -----------------------------------------------------------------------------
@@ -175,6 +182,18 @@ class PairExpansion(LatticeHamiltonian):
                 raise InputError(f"{name} has shape {array.shape}; {shape} was expected")
             if not np.isfinite(array).all():
                 raise InputError(f"{name} holds numbers that are not finite; check the energies")
+
+    def _check_species(self, lattice: Lattice, site: int, kind: int) -> None:
+        """Refuse other species, or the same in another order, on sites of a kind."""
+        there, here = (
+            of.sublattices[of.names[int(of.sublattice_of_site[i])]].species
+            for of, i in ((lattice, site), (self.lattice, _representative(self.repeats, kind)))
+        )
+        if there != here:
+            raise InputError(
+                f"site {site} may hold {', '.join(there)} where the expansion has "
+                f"{', '.join(here)}: give the same species in the same order"
+            )
 
     def _by_translation(self, lattice: Lattice, tiling: Tiling) -> list[Interaction]:
         """One interaction per kind of pair; pairs met from both their ends count once."""
@@ -326,25 +345,3 @@ def _images(tiling: Tiling, kind: int) -> list[tuple[int, np.ndarray]]:
     return [
         (site, steps[site, nearest[site]]) for site in range(len(tiling.kinds)) if site != start
     ]
-
-
-def _kinds_of(old: Tiling, new: Tiling) -> np.ndarray:
-    """Kind in ``old`` of every kind in ``new``; their sites must coincide."""
-    inverse = np.linalg.inv(old.primitive)
-    same_volume = np.isclose(
-        abs(np.linalg.det(old.primitive)), abs(np.linalg.det(new.primitive)), rtol=1e-3
-    )
-    if not np.allclose(new.primitive, old.primitive, atol=5e-3) or not same_volume:
-        raise InputError(
-            "the lattice repeats by another primitive cell than the expansion's: build both from "
-            "one structure"
-        )
-    shift = new.basis[0] - old.basis
-    for origin in shift:
-        scaled = (new.basis[:, None] - origin - old.basis) @ inverse
-        away = np.linalg.norm((scaled - np.round(scaled)) @ old.primitive, axis=2)
-        match = away.argmin(axis=1)
-        whole = np.abs(scaled[np.arange(len(match)), match]).max() < 1e-2
-        if (away.min(axis=1) < 5e-3).all() and len(set(match.tolist())) == len(match) and whole:
-            return np.asarray(match)
-    raise InputError("the lattice's sites are not those of the expansion; build both from one")
