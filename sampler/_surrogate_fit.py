@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -300,5 +301,8 @@ def _quality(residuals: np.ndarray, log_density: Callable[[np.ndarray], np.ndarr
     # acceptance is the mean of min(w, w') over pairs of proposals, divided by that of w.
     weights = np.exp(f - f.max())
     both = np.minimum(weights[:, None], weights)[~np.eye(len(f), dtype=bool)]
-    expected = both.mean() / weights.mean()
+    # A few dozen states hold none of the rare ones that weigh most; normal errors of the width of
+    # most of them have the acceptance erfc(σ/2).
+    width = 1.4826 * float(np.median(np.abs(f - np.median(f))))
+    expected = min(both.mean() / weights.mean(), math.erfc(width / 2.0))
     return Quality(float(np.sqrt((errors**2).mean())), float(expected), errors)
