@@ -474,8 +474,9 @@ class SurrogateChain(KernelBase):
             start, draws = block
             memory = max(_memory(series) for series in self._slow_series(draws))
             if memory <= MEASURED_DRAWS / 30 or thin >= MOST_SWEEPS // 30:
-                sweeps = int(np.ceil(SWEEPS_PER_TIME * thin * memory))
-                return min(max(sweeps, FEWEST_SWEEPS), MOST_SWEEPS)
+                # A series that never changes remembers for ever.
+                sweeps = min(max(SWEEPS_PER_TIME * thin * memory, FEWEST_SWEEPS), MOST_SWEEPS)
+                return int(np.ceil(sweeps))
             thin *= 4
         return FEWEST_SWEEPS
 
