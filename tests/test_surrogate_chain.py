@@ -1,6 +1,6 @@
 """Surrogate chains are exact however poor the surrogate is, on enumerated systems.
 
-The surrogates are the toys' quadratic parts times 0.6, so that 10 to 80 per cent of the moves are
+The surrogates are the toys' quadratic parts times 0.6, so that 30 to 90 per cent of the moves are
 accepted, and inner chains are one sweep long. False alarms: 24 kernels on toys, three at another
 temperature and two on the bundled potential, each refused at p < 1e-4; the seeds are fixed, and a
 new set of seeds would raise an alarm in one run out of 340. Power: the same test refuses every
@@ -67,7 +67,7 @@ def test_states_are_visited_with_their_exact_probability(name, ensemble, moves):
     kernel = poor(system, **MOVES[moves](ensemble))
     verdict = compare(kernel, system.table, draws=2_000, steps=4)
     assert verdict.p_value > 1e-4, verdict
-    assert 0.1 < verdict.acceptance < 0.8, verdict
+    assert 0.2 < verdict.acceptance < 0.9, verdict
     assert verdict.moved > 0.4, verdict
 
 
@@ -141,7 +141,7 @@ def test_a_region_of_one_species_is_no_move_and_costs_nothing():
     stayed = (info.sites < 0).all(axis=1)
     assert 50 < stayed.sum() < 195
     np.testing.assert_array_equal(info.energy_calls, ~stayed)
-    assert not info.accepted[stayed].any()
+    assert info.accepted[stayed].all()  # coming back is no refusal
     assert np.isnan(info.estimated_change[stayed]).all()
     np.testing.assert_array_equal(after.occupations[stayed], state.occupations[stayed])
 
