@@ -201,11 +201,13 @@ def regions(options: argparse.Namespace) -> None:
     learnt, after = _learnt(SurrogateChain(small, ensemble), starts)
     print("learnt at 6x6x6:", json.dumps(learnt.summary()))
     store("regions", "learnt", value=learnt.summary())
+    store("regions", "temperature", value=options.temperature)
     expansion = learnt.surrogate
     if not isinstance(expansion, PairExpansion):
         raise SystemExit("no surrogate was learnt at 6x6x6")
     print("cell   sites that move   acc.   s/accepted   steps/sweep   tau (sweeps)   E per eff. s.")
-    for size, some in ((6, (None, 54, 27)), (12, (None, 432, 216))):
+    rows = {6: (None, 54, 27), 12: (None, 432, 216)}
+    for size, some in ((size, rows[size]) for size in options.cells):
         model = small if size == 6 else AlchemicalMACE(lattice_of(size), "bundled", memory=0)
         lattice, start = model.lattice, after
         if size != 6:
@@ -268,6 +270,7 @@ def main() -> None:
     parser.add_argument(
         "--dynamics", type=float, nargs="*", default=[300.0, 1500.0], help="K, of the snapshots"
     )
+    parser.add_argument("--cells", type=int, nargs="*", choices=(6, 12), default=(6, 12))
     parser.add_argument("--seconds", type=float, default=120.0, help="per row of regions")
     options = parser.parse_args()
     for part in options.parts:
