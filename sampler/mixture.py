@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -64,6 +64,7 @@ class Mixture:
 
     kernels: tuple[Kernel, ...]
     weights: tuple[float, ...]
+    _turn: int = field(default=0, repr=False, compare=False)
 
     def __init__(self, kernels: Iterable[tuple[Kernel, float]]) -> None:
         pairs = list(kernels)
@@ -82,6 +83,7 @@ class Mixture:
                 )
         object.__setattr__(self, "kernels", tuple(kernel for kernel, _ in pairs))
         object.__setattr__(self, "weights", tuple(float(weight) for _, weight in pairs))
+        object.__setattr__(self, "_turn", 0)
 
     @property
     def hamiltonian(self) -> Hamiltonian:
@@ -116,18 +118,24 @@ class Mixture:
     def warm_up(self, state: State, rngs: Generators, n: int) -> tuple[Mixture, State, list[Info]]:
         """Run ``n`` steps that tune the kernels, one after another for an equal share of them.
 
-        Kernels without anything to tune take no share; what is left over runs the mixture.
+        Steps that cannot be shared out equally go round from one warm-up to the next, so that
+        warm-up in parts of single steps teaches all kernels too. Kernels without anything to tune
+        take no share.
         """
         adaptive = [
             index
             for index, kernel in enumerate(self.kernels)
             if hasattr(kernel, "tuned") or hasattr(kernel, "warm_up")
         ]
-        kernels, infos = list(self.kernels), []
-        for index in adaptive:
-            kernels[index], state, done = learn(kernels[index], state, rngs, n // len(adaptive))
-            infos += done
-        mixture = self.with_kernels(kernels)
+        mixture, infos = self, []
+        if adaptive:
+            kernels = list(self.kernels)
+            share, left = divmod(n, len(adaptive))
+            for place, index in enumerate(adaptive):
+                steps = share + ((place - self._turn) % len(adaptive) < left)
+                kernels[index], state, done = learn(kernels[index], state, rngs, steps)
+                infos += done
+            mixture = self.with_kernels(kernels, (self._turn + left) % len(adaptive))
         for _ in range(n - len(infos)):
             state, info = mixture.step(state, rngs)
             infos.append(info)
@@ -166,19 +174,24 @@ class Mixture:
         edges = np.cumsum(self.weights)[:-1] / math.fsum(self.weights)
         return np.searchsorted(edges, uniforms, side="right")
 
-    def with_kernels(self, kernels: Iterable[Kernel]) -> Mixture:
-        """Return a mixture of other kernels with the same weights."""
-        return Mixture(zip(kernels, self.weights, strict=True))
+    def with_kernels(self, kernels: Iterable[Kernel], turn: int | None = None) -> Mixture:
+        """Return a mixture of other kernels with the same weights.
+
+        ``turn`` says which of its kernels learns first in the next warm-up; by default the same.
+        """
+        mixture = Mixture(zip(kernels, self.weights, strict=True))
+        object.__setattr__(mixture, "_turn", self._turn if turn is None else turn)
+        return mixture
 
     def to_arrays(self) -> dict[str, Any]:
         """Return the kernels' tuned parameters, by their position in the mixture."""
-        return {str(index): kernel.to_arrays() for index, kernel in enumerate(self.kernels)}
+        arrays = {str(index): kernel.to_arrays() for index, kernel in enumerate(self.kernels)}
+        return arrays | ({"turn": self._turn} if self._turn else {})
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> Mixture:
         """Return the mixture with the tuned parameters that ``to_arrays`` gave."""
-        return self.with_kernels(
-            kernel.with_arrays(arrays[str(index)]) for index, kernel in enumerate(self.kernels)
-        )
+        kernels = [k.with_arrays(arrays[str(index)]) for index, k in enumerate(self.kernels)]
+        return self.with_kernels(kernels, int(arrays.get("turn", 0)))
 
 
 def _gather(parts: list[_Fields], order: np.ndarray) -> _Fields:
