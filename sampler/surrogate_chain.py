@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ensembles import Canonical
+from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
 from ..lattice import Lattice
 from ..potentials.lattice_hamiltonian import LatticeHamiltonian
@@ -18,6 +18,7 @@ from ..potentials.pair_expansion import PairExpansion, coordinates
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..statistics import autocorrelation_time
 from ..sublattice import is_whole, shown
+from ._correction import energy_slopes
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate, evaluate_where, settle
 from ._surrogate_fit import (
@@ -337,9 +338,9 @@ class SurrogateChain(KernelBase):
             "energies": len(lessons.energies),
             "gradients": lessons.gradient_calls,
             "hessian_products": lessons.hessian_products,
-            "held_out_error_eV": self.quality.error,
-            "held_out_error_kT": float(np.sqrt(np.mean(f**2))) if len(f) else float("nan"),
-            "expected_acceptance": self.quality.acceptance,
+            "held_out_error_eV": self.quality.error if len(f) else None,
+            "held_out_error_kT": float(np.sqrt(np.mean(f**2))) if len(f) else None,
+            "expected_acceptance": self.quality.acceptance if len(f) else None,
         }
 
     def to_arrays(self) -> dict[str, Any]:
@@ -371,8 +372,7 @@ class SurrogateChain(KernelBase):
         if "anchor" in arrays:
             kernel = replace(kernel, _anchor=PairExpansion(lattice, **arrays["anchor"]))
         if "fallback" in arrays:
-            fallback = PathAuxiliary(self.hamiltonian, self.ensemble, move=self.move)
-            fallback = fallback.with_arrays(arrays["fallback"])
+            fallback = self._paths().with_arrays(arrays["fallback"])
         return replace(
             kernel, sweeps=arrays.get("sweeps"), region=arrays.get("region"), fallback=fallback,
             quality=Quality(**arrays["quality"]),
@@ -433,7 +433,9 @@ class SurrogateChain(KernelBase):
         kernel = replace(self, surrogate=surrogate, quality=quality, _lessons=lessons, _anchor=None)
         assert self._asked is not None  # noqa: S101  (__post_init__)
         sweeps, region = self._asked
-        kernel = replace(kernel, region=region or kernel._chosen_region())  # noqa: SLF001
+        if region is None and self._has_regions:
+            region = kernel._chosen_region()  # noqa: SLF001
+        kernel = replace(kernel, region=region)
         if sweeps is not None or len(lessons.energies) < 2 * lessons.measured_at:
             return kernel
         lessons = replace(lessons, measured_at=len(lessons.energies))
@@ -441,9 +443,8 @@ class SurrogateChain(KernelBase):
         return replace(kernel, sweeps=sweeps, _lessons=lessons)
 
     def _log_density(self, energies: np.ndarray) -> np.ndarray:
-        """Log density of energies at one and the same occupation."""
-        occupation = np.zeros((len(energies), self.hamiltonian.lattice.n_sites), dtype=np.int8)
-        return self.ensemble.log_density(energies, occupation)
+        """Part of the log density that energies have, −βE in a canonical ensemble."""
+        return energy_slopes(self.ensemble, len(energies)) * energies
 
     def _chosen_region(self) -> int | None:
         """Sites to move at once: all, or as many as lead to the wanted acceptance."""
@@ -499,18 +500,26 @@ class SurrogateChain(KernelBase):
             return self
         enough = len(self.quality.residuals) >= ENOUGH_ENERGIES
         region = self._chosen_region()
-        if not enough or region is None or region > SMALLEST_REGION:
+        if not enough or region is None or (region > SMALLEST_REGION and self._has_regions):
             return self
+        most = f"more than {SMALLEST_REGION} sites" if self._has_regions else "the whole cell"
         warnings.warn(
-            f"the surrogate misses energies by {self.quality.error:.2g} eV (root mean square), so "
-            f"that even moves of {SMALLEST_REGION} sites would be refused: going on with "
-            "PathAuxiliary",
+            f"the surrogate misses energies by {self.quality.error:.2g} eV (root mean square), too "
+            f"much for moves of {most}: going on with PathAuxiliary",
             UserWarning,
             stacklevel=4,
         )
-        return replace(
-            self, fallback=PathAuxiliary(self.hamiltonian, self.ensemble, move=self.move)
-        )
+        return replace(self, fallback=self._paths())
+
+    @property
+    def _has_regions(self) -> bool:
+        """Whether moves of some sites only are compiled for this ensemble."""
+        kinds = (Canonical, SemiGrandCanonical) if self._swaps else (SemiGrandCanonical,)
+        return type(self.ensemble) in kinds
+
+    def _paths(self) -> PathAuxiliary:
+        move = "swap" if self._swaps else "flip"
+        return PathAuxiliary(self.hamiltonian, self.ensemble, move=move)
 
 
 def _memory(series: np.ndarray) -> float:
