@@ -160,9 +160,13 @@ class TabulatedPotential(TabulatedHamiltonian):
         return self.source.hessian_product(lam, direction)
 
 
-@cache
 def bundled_table(displacement: float, n_second: int | None = None) -> TabulatedPotential:
     """Return all states of 2×2×2 Sr(Sc,Ta)O3 with the bundled MACE, or those of a composition."""
+    return _bundled_table(displacement, n_second)
+
+
+@cache
+def _bundled_table(displacement: float, n_second: int | None) -> TabulatedPotential:
     from alchemc import AlchemicalMACE  # loads torch
 
     lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=3.98, size=(2, 2, 2))
