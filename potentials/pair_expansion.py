@@ -182,6 +182,10 @@ class PairExpansion(LatticeHamiltonian):
                 raise InputError(f"{name} has shape {array.shape}; {shape} was expected")
             if not np.isfinite(array).all():
                 raise InputError(f"{name} holds numbers that are not finite; check the energies")
+        last = lattice.n_sites - 1
+        for i, j in self.pairs.tolist():
+            if not (0 <= i <= last and 0 <= j <= last and i != j):
+                raise InputError(f"pairs hold ({i}, {j}); give two different sites, 0 to {last}")
 
     def _check_species(self, lattice: Lattice, site: int, kind: int) -> None:
         """Refuse other species, or the same in another order, on sites of a kind."""
