@@ -84,10 +84,10 @@ class Info(NamedTuple):
     """Diagnostics of one step; every field leads with the replicas.
 
     ``accepted`` bool and ``acceptance_probability`` float64 [n_replicas]; ``sites`` int64 and
-    ``species`` int8 [n_replicas, m], the proposed change, padded with −1 (all −1: no move was
-    possible), and ``held`` int8, what the sites held before; ``log_density_change`` and
-    ``estimated_change`` float64 [n_replicas], exact and as the proposal estimated it, NaN where
-    there is none; ``energy_calls`` and ``gradient_calls`` int64 [n_replicas], evaluations of the
+    ``species`` int8 [n_replicas, m], the proposed change, padded with −1 (all −1: nothing was to
+    change, which a surrogate chain counts as accepted and other kernels do not), and ``held`` int8,
+    what the sites held before; ``log_density_change`` and ``estimated_change`` float64
+    [n_replicas], exact and as the proposal estimated it, NaN where there is none; ``energy_calls`` and ``gradient_calls`` int64 [n_replicas], evaluations of the
     energy model without and with the gradient.
     """
 
