@@ -192,7 +192,7 @@ def test_nothing_is_learnt_after_warm_up():
 def test_what_was_learnt_is_exact(name):
     kernel, *_ = learnt(name)
     table = kernel.hamiltonian.model
-    verdict = compare(replace(kernel, hamiltonian=table, sweeps=2), table, draws=2_000, steps=3)
+    verdict = compare(replace(kernel, hamiltonian=table, sweeps=2), table, draws=1_500, steps=2)
     assert verdict.p_value > 1e-4, verdict
     assert verdict.moved > 0.5, verdict
 
@@ -266,7 +266,7 @@ def test_a_user_s_ensemble_is_served_without_compiled_moves():
     rngs = sampler.spawn_generators(1, 4)
     kernel, *_ = sampler.warm_up(kernel, kernel.init(table.states[::25], rngs), rngs, 20)
     assert (kernel.region, kernel.fallback) == (None, None)
-    verdict = compare(replace(kernel, sweeps=1), table, draws=2_000, steps=3)
+    verdict = compare(replace(kernel, sweeps=1), table, draws=1_000, steps=3)
     assert verdict.p_value > 1e-4, verdict
 
 
