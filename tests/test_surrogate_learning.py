@@ -1,7 +1,7 @@
 """What surrogate chains learn in warm-up: from little, well accepted, frozen, and still exact.
 
-False alarms: six learnt kernels on enumerated systems, each refused at p < 1e-4 with fixed seeds; a
-new set of seeds would raise an alarm in one run out of 1,600. Acceptances are bounds, far from what
+False alarms: ten learnt kernels on enumerated systems, each refused at p < 1e-4 with fixed seeds; a
+new set of seeds would raise an alarm in one run out of 1,000. Acceptances are bounds, far from what
 is found.
 """
 
