@@ -87,8 +87,9 @@ class Info(NamedTuple):
     ``species`` int8 [n_replicas, m], the proposed change, padded with −1 (all −1: nothing was to
     change, which a surrogate chain counts as accepted and other kernels do not), and ``held`` int8,
     what the sites held before; ``log_density_change`` and ``estimated_change`` float64
-    [n_replicas], exact and as the proposal estimated it, NaN where there is none; ``energy_calls`` and ``gradient_calls`` int64 [n_replicas], evaluations of the
-    energy model without and with the gradient.
+    [n_replicas], exact and as the proposal estimated it, NaN where there is none;
+    ``energy_calls`` and ``gradient_calls`` int64 [n_replicas], evaluations of the energy model
+    without and with the gradient.
     """
 
     accepted: np.ndarray

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ase.geometry import minkowski_reduce
 from scipy import sparse
 
 from ..errors import InputError
@@ -19,7 +20,15 @@ from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
 from .tiling import Tiling, find_tiling, tiling_from_primitive
 
-__all__ = ["PairExpansion", "coordinates", "pair_distances"]
+__all__ = [
+    "PairExpansion",
+    "check_size",
+    "coordinates",
+    "coordinates_of_species",
+    "coupling_matrix",
+    "expansion_energies",
+    "pair_distances",
+]
 
 MOST_COUPLINGS = 20_000_000
 NEGLIGIBLE = 2e-4  # of the largest coupling
@@ -115,6 +124,8 @@ class PairExpansion(LatticeHamiltonian):
         """
         square = coupling_matrix(self.repeats, self.to_arrays(), NEGLIGIBLE).toarray()
         free = np.abs(square).sum(axis=1) > 0
+        if not free.any():
+            return np.zeros((0, len(square)))
         values, vectors = np.linalg.eigh(square[np.ix_(free, free)])
         lowest = values < values[0] + 1e-3 * max(abs(values[0]), 1e-12)
         waves = np.zeros((int(lowest.sum()), len(square)))
@@ -182,6 +193,12 @@ class PairExpansion(LatticeHamiltonian):
                 raise InputError(f"{name} has shape {array.shape}; {shape} was expected")
             if not np.isfinite(array).all():
                 raise InputError(f"{name} holds numbers that are not finite; check the energies")
+        for kind in range(len(tiling.basis)):
+            if np.ptp(self.mean[tiling.kinds == kind], axis=0).max() > 1e-9:
+                raise InputError(
+                    "mean differs between sites that are the same by translation: give every site "
+                    "of a kind the same weights"
+                )
         last = lattice.n_sites - 1
         for i, j in self.pairs.tolist():
             if not (0 <= i <= last and 0 <= j <= last and i != j):
@@ -341,8 +358,13 @@ def _representative(tiling: Tiling, kind: int) -> int:
 def _images(tiling: Tiling, kind: int) -> list[tuple[int, np.ndarray]]:
     """Every other site with its nearest images: steps in cells from one site of a kind, [n, 3]."""
     start = _representative(tiling, kind)
-    turns = np.array(list(itertools.product(range(-2, 3), repeat=3))) @ tiling.box
-    steps = (tiling.cells - tiling.cells[start])[:, None] + turns
+    # The box may be long and narrow where the same cell has shorter vectors.
+    _, shorter = minkowski_reduce(tiling.box @ tiling.primitive)
+    vectors = shorter @ tiling.box
+    steps = tiling.cells - tiling.cells[start]
+    steps = steps - np.round(steps @ np.linalg.inv(vectors)).astype(np.int64) @ vectors
+    turns = np.array(list(itertools.product(range(-2, 3), repeat=3))) @ vectors
+    steps = steps[:, None] + turns
     apart = (tiling.basis[tiling.kinds] - tiling.basis[kind])[:, None]
     distance = np.linalg.norm(apart + steps @ tiling.primitive, axis=2)
     nearest = distance < distance.min(axis=1, keepdims=True) + 1e-3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from scipy.sparse.linalg import lsqr
 from ..errors import InputError
 from ..lattice import Lattice
 from ..protocols import Hamiltonian
+from ..sublattice import is_whole, shown
 from .pair_expansion import PairExpansion, check_size, coordinates_of_species, pair_distances
 from .tiling import Tiling, find_tiling
 
@@ -22,10 +23,13 @@ __all__ = [
     "expansion_about",
     "fit_response",
     "is_uniform",
+    "onsite_energies",
+    "reduced",
     "taylor_expansion",
 ]
 
 MOST_ORBITS = 24
+MOST_CLASSES = 8  # of a sublattice
 _UNIFORM = 1e-5  # eV, by which fields of like sites may differ
 _PENALTIES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
@@ -50,7 +54,8 @@ def taylor_expansion(
     hamiltonian
         Energy model with ``mixed_energy`` and ``hessian_product``.
     mean
-        λ̄, [n_sites, n_species_max]; by default the composition of the reference structure.
+        λ̄, [n_sites, n_species_max], alike on sites of a kind; by default the lattice's nominal
+        composition.
     probes
         Hessian–vector products where atoms are displaced.
 
@@ -76,6 +81,8 @@ def taylor_expansion(
             f"{type(hamiltonian).__name__} has no hessian_product and mixed_energy to expand: fit "
             "a surrogate to its energies and gradients instead (SurrogateChain does)"
         )
+    if not is_whole(probes, least=1):
+        raise InputError(f"probes is {shown(probes)}; give a whole number, 1 or more")
     lattice = hamiltonian.lattice
     mean = lattice.mean_weights() if mean is None else np.asarray(mean, dtype=float)
     point = hamiltonian.mixed_energy(mean, forces=False, stress=False)
@@ -94,7 +101,7 @@ def expansion_about(
         couplings, own = _columns(hamiltonian, mean, tiling)
     else:
         rng = np.random.default_rng(0)  # any vectors do; always the same ones
-        x = [_probe(lattice, rng) for _ in range(max(1, probes))]
+        x = [_probe(lattice, rng) for _ in range(probes)]
         y = [reduced(lattice, hamiltonian.hessian_product(mean, _direction(v))) for v in x]
         features = Features.of(lattice, tiling)
         found = fit_response(
@@ -194,14 +201,15 @@ class Features:
 
     lattice: Lattice
     tiling: Tiling
+    classes: np.ndarray
     orbits: tuple[_Orbit, ...]
     terms: tuple[_Term, ...]
 
     @classmethod
     def of(cls, lattice: Lattice, tiling: Tiling) -> Features:
         """List the orbits of the nearest pairs, and the parameters of all of them."""
-        orbits = _orbits(lattice, tiling)
-        classes = np.asarray(lattice.classes)
+        classes = _classes(lattice, tiling)
+        orbits = _orbits(lattice, tiling, classes)
         allowed = np.asarray(lattice.allowed)
         first = {int(c): int(np.argmax(classes == c)) for c in np.unique(classes)}
         kept = {c: np.flatnonzero(allowed[i, 1:]).tolist() for c, i in first.items()}
@@ -212,11 +220,11 @@ class Features:
         for n, orbit in enumerate(orbits):
             a, b = orbit.classes
             terms += [_Term(n, p, q, a) for p in kept[a] for q in kept[b] if a != b or p <= q]
-        return cls(lattice, tiling, tuple(orbits), tuple(terms))
+        return cls(lattice, tiling, classes, tuple(orbits), tuple(terms))
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """∂E/∂x of every term with its parameter at one, [n_terms, n_sites, r]."""
-        classes = np.asarray(self.lattice.classes)
+        classes = self.classes
         result = np.zeros((len(self.terms), *x.shape))
         around = [(o.adjacency @ x, o.adjacency.T @ x) for o in self.orbits]
         for n, (orbit, p, q, label) in enumerate(self.terms):
@@ -252,13 +260,13 @@ class Features:
                 if a == b and p != q:
                     result[kind, sites, q, p] += value
             if a != b:
-                for kind, sites in _reversed(self.lattice, self.tiling, self.orbits[orbit]).items():
+                for kind, sites in _reversed(self.classes, self.tiling, self.orbits[orbit]).items():
                     result[kind, sites, q, p] += value
         return result
 
     def own(self, parameters: np.ndarray) -> np.ndarray:
         """Self couplings of every site, [n_sites, r, r], in eV."""
-        rank, classes = self.lattice.n_species_max - 1, np.asarray(self.lattice.classes)
+        rank, classes = self.lattice.n_species_max - 1, self.classes
         result = np.zeros((self.lattice.n_sites, rank, rank))
         for value, (orbit, p, q, label) in zip(parameters, self.terms, strict=True):
             if orbit == -1:
@@ -271,7 +279,7 @@ class Features:
         result = np.zeros((self.lattice.n_sites, self.lattice.n_species_max - 1))
         for value, (orbit, p, _, label) in zip(parameters, self.terms, strict=True):
             if orbit == -2:
-                result[np.asarray(self.lattice.classes) == label, p] = value
+                result[self.classes == label, p] = value
         return result
 
     def nearest_pairs(self) -> np.ndarray:
@@ -407,20 +415,34 @@ def _solve(systems: Sequence[_System], damping: float, penalty: float) -> np.nda
     return np.concatenate([found, np.zeros(fixed + n_field + n_single - len(found))])
 
 
-def _orbits(lattice: Lattice, tiling: Tiling) -> list[_Orbit]:
-    classes = np.asarray(lattice.classes)
+def _classes(lattice: Lattice, tiling: Tiling) -> np.ndarray:
+    """Sites that share parameters, int64 [n_sites]: whole kinds, merged by symmetry.
+
+    Where symmetry tells too many apart, as in a lattice of displaced atoms, all of a sublattice.
+    """
+    classes = np.array(lattice.classes)
+    for kind in range(len(tiling.basis)):  # spectators may split what repeats as one kind
+        members = np.unique(classes[tiling.kinds == kind])
+        classes[np.isin(classes, members)] = members[0]
+    if len(np.unique(classes)) > MOST_CLASSES * len(lattice.names):
+        return np.asarray(lattice.sublattice_of_site, dtype=np.int64)
+    return classes
+
+
+def _orbits(lattice: Lattice, tiling: Tiling, classes: np.ndarray) -> list[_Orbit]:
     movable = np.asarray(lattice.allowed).sum(axis=1) > 1
+    starts = [int(np.argmax(tiling.kinds == kind)) for kind in range(len(tiling.basis))]
+    found = {k: pair_distances(tiling, k) for k, start in enumerate(starts) if movable[start]}
+    if not found:
+        return []
+    shell_of = _shells(np.concatenate([distance for distance, _ in found.values()]))
     near: dict[tuple[float, int, int, int], dict[int, np.ndarray]] = {}
-    for kind in range(len(tiling.basis)):
-        start = int(np.argmax(tiling.kinds == kind))
-        if not movable[start]:
-            continue
-        distance, images = pair_distances(tiling, kind)
-        distance = np.round(distance, 2)
+    for kind, (distance, images) in found.items():
+        start, shells = starts[kind], shell_of(distance)
         for site in np.flatnonzero(movable & (np.arange(len(movable)) != start)).tolist():
             if classes[start] <= classes[site]:
                 # A site met as two images couples twice as strongly.
-                where = (float(distance[site]), int(images[site]))
+                where = (float(shells[site]), int(images[site]))
                 key = (*where, int(classes[start]), int(classes[site]))
                 members = near.setdefault(key, {})
                 members[kind] = np.append(members.get(kind, np.zeros(0, dtype=np.int64)), site)
@@ -428,6 +450,20 @@ def _orbits(lattice: Lattice, tiling: Tiling) -> list[_Orbit]:
         _Orbit((a, b), distance, _adjacency(tiling, members), members)
         for (distance, _, a, b), members in sorted(near.items())[:MOST_ORBITS]
     ]
+
+
+def _shells(distances: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Map from distances to the nearest distance of their shell, in Å.
+
+    A shell ends where the next distance is farther than a gap, which is as small as leaves no more
+    than a few dozen shells.
+    """
+    known = np.unique(np.round(distances, 3))
+    for gap in (0.01, 0.1, 0.3):
+        first = known[np.diff(known, prepend=-np.inf) > gap]
+        if len(first) <= 4 * MOST_ORBITS:
+            break
+    return lambda values: first[np.searchsorted(first, np.round(values, 3), side="right") - 1]
 
 
 def _adjacency(tiling: Tiling, members: dict[int, np.ndarray]) -> sparse.csr_matrix:
@@ -444,12 +480,12 @@ def _adjacency(tiling: Tiling, members: dict[int, np.ndarray]) -> sparse.csr_mat
     return sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(n_sites, n_sites))
 
 
-def _reversed(lattice: Lattice, tiling: Tiling, orbit: _Orbit) -> dict[int, np.ndarray]:
+def _reversed(classes: np.ndarray, tiling: Tiling, orbit: _Orbit) -> dict[int, np.ndarray]:
     """Sites of the first class around one site of every kind of the second."""
     found = {}
     back = orbit.adjacency.T.tocsr()
     for kind in range(len(tiling.basis)):
         start = int(np.argmax(tiling.kinds == kind))
-        if int(np.asarray(lattice.classes)[start]) == orbit.classes[1]:
+        if int(classes[start]) == orbit.classes[1]:
             found[kind] = back[start].indices
     return found

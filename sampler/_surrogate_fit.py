@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 LATEST = 48  # energies kept from one temperature to the next
+MOST_PRODUCTS = 24
 GRADIENTS_ALIKE = 4  # gradients to fit where sites of a kind are alike, and where they are not
 GRADIENTS_APART = 12
 ALIKE = 1e-3  # share of the gradients' squares that may be left where sites are alike
@@ -157,11 +158,12 @@ def begin(hamiltonian: Hamiltonian, occupations: np.ndarray, energies: np.ndarra
     if hasattr(hamiltonian, "mixed_energy"):
         point = hamiltonian.mixed_energy(mean, forces=False, stress=False)
         slopes = reduced(lattice, point.gradient)
-        alike = is_uniform(find_tiling(lattice), slopes)
+        products = _number_of_products(lattice)
+        # Where every site is of a kind of its own, gradients at states tell more for less.
+        alike = is_uniform(find_tiling(lattice), slopes) and products <= MOST_PRODUCTS
         lessons = replace(lessons, known_field=slopes, alike=alike, gradient_calls=1)
         if alike and hasattr(hamiltonian, "hessian_product"):
             base = expansion_about(hamiltonian, mean, point).to_arrays()
-            products = _number_of_products(lattice)
             return replace(lessons, base=base, wanted=0, hessian_products=products)
     wanted = GRADIENTS_ALIKE if lessons.alike else GRADIENTS_APART
     lessons = replace(lessons, wanted=max(wanted, len(occupations)))

@@ -5,20 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
-from ..lattice import Lattice
 from ..potentials.lattice_hamiltonian import LatticeHamiltonian
-from ..potentials.pair_expansion import PairExpansion, coordinates
+from ..potentials.pair_expansion import PairExpansion
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
-from ..statistics import autocorrelation_time
 from ..sublattice import is_whole, shown
 from ._correction import energy_slopes
+from ._inner_chain import longest_memory, nearest_sites
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate, evaluate_where, settle
 from ._surrogate_fit import (
@@ -31,6 +29,7 @@ from ._surrogate_fit import (
     with_response,
 )
 from ._swaps import net_change
+from .chains import STEPS_PER_TUNING
 from .path_auxiliary import PathAuxiliary
 from .random_flip import RandomFlip
 from .random_swap import RandomSwap
@@ -40,7 +39,6 @@ __all__ = ["SurrogateChain"]
 FEWEST_SWEEPS, MOST_SWEEPS = 50, 4000
 SWEEPS_PER_TIME = 4.0  # of the inner chain, in autocorrelation times of its energy and order
 MEASURED_DRAWS = 240
-MOST_WAVES = 3000  # sites, for which the leading order is looked for
 WHOLE_CELL_ACCEPTANCE = 0.15  # below this, regions cost less than whole cells
 TARGET_ACCEPTANCE = 0.6
 SMALLEST_REGION = 4
@@ -94,7 +92,7 @@ class SurrogateChain(KernelBase):
     surrogate
         Lattice Hamiltonian on the same lattice, taken as it is; None to learn one in warm-up.
     sweeps
-        Inner steps per site that may move; None to choose in warm-up (50 without one).
+        Inner steps per site of the cell or region; None to choose in warm-up (50 without one).
     region
         Sites that move at once; None for the whole cell, or to choose in warm-up where the
         surrogate is learnt.
@@ -164,7 +162,7 @@ class SurrogateChain(KernelBase):
             raise InputError("a region of 1 site has nothing to swap: give 2 or more")
         near = np.zeros((0, 0), dtype=np.int32)
         if self.region is not None:
-            near = _by_distance(lattice, self.region)
+            near = nearest_sites(lattice, self.region)
         object.__setattr__(self, "_near", near)
 
     # ---- steps -----------------------------------------------------------------------------
@@ -246,7 +244,7 @@ class SurrogateChain(KernelBase):
             block = kernel.compiled_block(state, rngs, 1, steps, sites=sites)
             if block is not None:
                 return block[0]
-            if sites is not None:
+            if self.region is not None:
                 raise InputError(
                     f"regions need compiled moves, which {type(self.ensemble).__name__} has not: "
                     "leave out region"
@@ -273,7 +271,7 @@ class SurrogateChain(KernelBase):
     def _regions(self, uniforms: np.ndarray) -> np.ndarray | None:
         """Sites that move, [n_replicas, region], from random numbers [n_replicas, 2] alone."""
         if self.region is None:
-            return None
+            return self._all_sites(len(uniforms))
         n_sites = self.hamiltonian.lattice.n_sites
         first = (self.region + 1) // 2
         one, other = (uniforms * n_sites).astype(np.int64).T
@@ -282,6 +280,12 @@ class SurrogateChain(KernelBase):
             rest = b[~np.isin(b, a[:first])]
             patches.append(np.concatenate([a[:first], rest[: self.region - first]]))
         return np.sort(np.array(patches), axis=1)
+
+    def _all_sites(self, n_replicas: int) -> np.ndarray | None:
+        """All sites by name: a replica without unlike species then stands still in a swap."""
+        if not self._swaps:
+            return None
+        return np.tile(np.arange(self.hamiltonian.lattice.n_sites), (n_replicas, 1))
 
     # ---- other models, positions and stores ------------------------------------------------
 
@@ -299,7 +303,9 @@ class SurrogateChain(KernelBase):
     def carried_over(self, ensemble: Ensemble) -> SurrogateChain:
         """Return the kernel for another point of a campaign, with the latest of what it learnt."""
         lessons = None if self._lessons is None else self._lessons.latest()
-        kernel = replace(self, fallback=None, _lessons=lessons)
+        assert self._asked is not None  # noqa: S101  (__post_init__)
+        sweeps = self.sweeps if lessons is not None else self._asked[0]
+        kernel = replace(self, fallback=None, _lessons=lessons, sweeps=sweeps)
         return kernel.rebind(ensemble=ensemble)
 
     def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[SurrogateChain, State]:
@@ -385,16 +391,25 @@ class SurrogateChain(KernelBase):
     ) -> tuple[SurrogateChain, State, list[Info]]:
         """Run ``n`` steps that teach the surrogate, and return the kernel with what it learnt."""
         kernel, infos = self, []
+        if self._anchor is not None:  # what was learnt belongs to other positions
+            kernel = replace(self, surrogate=None, _lessons=None, _anchor=None, quality=Quality())
+        since: list[Info] = []
         for _ in range(n):
             if kernel.fallback is not None:
                 state, info = kernel.fallback.step(state, rngs)
-                kernel = replace(kernel, fallback=kernel.fallback.tuned([info]))
+                since.append(info)
+                if len(since) == STEPS_PER_TUNING:
+                    kernel, since = kernel._tuned_fallback(since), []  # noqa: SLF001
             else:
                 kernel, state, info = kernel._learning_step(state, rngs)  # noqa: SLF001
+                kernel = kernel._judged()  # noqa: SLF001
             infos.append(info)
-        if n > 0:
-            kernel = kernel._judged()  # noqa: SLF001
-        return kernel, state, infos
+        return kernel._tuned_fallback(since), state, infos  # noqa: SLF001
+
+    def _tuned_fallback(self, infos: list[Info]) -> SurrogateChain:
+        if self.fallback is None or not infos:
+            return self
+        return replace(self, fallback=self.fallback.tuned(infos))
 
     def _learning_step(self, state: State, rngs: Generators) -> tuple[SurrogateChain, State, Info]:
         kernel, extra = self, 0
@@ -469,29 +484,19 @@ class SurrogateChain(KernelBase):
         start = state._replace(energy=self.surrogate.energy(state.occupations))
         sweep, thin = self.hamiltonian.lattice.n_sites, 1
         while isinstance(kernel, RandomSwap | RandomFlip):
-            block = kernel.compiled_block(start, rngs, MEASURED_DRAWS, thin * sweep)
+            block = kernel.compiled_block(
+                start, rngs, MEASURED_DRAWS, thin * sweep, sites=self._all_sites(len(rngs))
+            )
             if block is None:
                 break
             start, draws = block
-            memory = max(_memory(series) for series in self._slow_series(draws))
+            memory = longest_memory(self.surrogate, draws)
             if memory <= MEASURED_DRAWS / 30 or thin >= MOST_SWEEPS // 30:
                 # A series that never changes remembers for ever.
                 sweeps = min(max(SWEEPS_PER_TIME * thin * memory, FEWEST_SWEEPS), MOST_SWEEPS)
                 return int(np.ceil(sweeps))
             thin *= 4
         return FEWEST_SWEEPS
-
-    def _slow_series(self, draws: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Collect what an inner chain is slow to forget, [n_draws, n_replicas] each."""
-        series = [draws["energy"]]
-        surrogate = self.surrogate
-        if isinstance(surrogate, PairExpansion) and self.hamiltonian.lattice.n_sites <= MOST_WAVES:
-            occupations = draws["occupation"]
-            every = occupations.reshape(-1, occupations.shape[2])
-            x = coordinates(surrogate.lattice, surrogate.mean, every)
-            amplitudes = x.reshape(len(every), -1) @ surrogate.leading_waves().T
-            series.append((amplitudes**2).sum(axis=1).reshape(occupations.shape[:2]))
-        return series
 
     def _judged(self) -> SurrogateChain:
         """Kernel that gives the surrogate up where it is hopeless."""
@@ -520,23 +525,3 @@ class SurrogateChain(KernelBase):
     def _paths(self) -> PathAuxiliary:
         move = "swap" if self._swaps else "flip"
         return PathAuxiliary(self.hamiltonian, self.ensemble, move=move)
-
-
-def _memory(series: np.ndarray) -> float:
-    """Autocorrelation time in draws, of the later three quarters."""
-    later = series[len(series) // 4 :]
-    return 1.0 if np.ptp(later) == 0.0 else float(autocorrelation_time(later))
-
-
-@lru_cache(maxsize=4)
-def _by_distance(lattice: Lattice, number: int) -> np.ndarray:
-    """List the ``number`` sites nearest to each, itself first, int32 [n_sites, number]."""
-    positions = lattice.atoms.positions[lattice.sites]
-    inverse, cell = np.linalg.inv(lattice.atoms.cell.array), lattice.atoms.cell.array
-    order = np.empty((len(positions), number), dtype=np.int32)
-    for n, origin in enumerate(positions):
-        apart = (positions - origin) @ inverse
-        distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=1)
-        order[n] = np.argsort(np.round(distance, 3), kind="stable")[:number]
-    order.setflags(write=False)
-    return order
