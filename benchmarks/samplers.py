@@ -61,6 +61,7 @@ from alchemc.sampler.comparison import relative_costs
 RESULT = Path(__file__).parent / "results" / "samplers.json"
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "samplers.png"
 FRACTIONS = (0.8, 0.95, 1.0, 1.1, 1.3, 2.0)
+FEWEST_SHOWN = 10  # effective samples, below which a point says nothing
 Document = dict[str, Any]
 
 
@@ -365,7 +366,7 @@ def figure(points: dict[str, Any]) -> None:
             found = []
             for fraction in sorted(of_size, key=float):
                 entry = of_size[fraction].get(name)
-                if entry is None or not entry["row"]["ess"]:
+                if entry is None or (entry["row"]["ess"] or 0) < FEWEST_SHOWN:
                     continue
                 row = comparison_of(size, {name: entry}, exact=False).rows[0]
                 cost = row.cost_per_sample(warm_up=name not in STAND_INS)

@@ -157,17 +157,22 @@ class Mixture:
         )
 
     def carried_over(self, ensemble: Ensemble) -> Mixture:
-        """Return the mixture for another point of a campaign, with what its kernels learnt."""
+        """Return the mixture for another point of a campaign, with what its kernels learnt.
+
+        Those that only tune start there from what they were tuned to.
+        """
         return self.with_kernels(
             k.carried_over(ensemble) if hasattr(k, "carried_over") else k.rebind(ensemble=ensemble)
             for k in self.kernels
         )
 
     def refresh(self, state: State, hamiltonian: Hamiltonian) -> tuple[Mixture, State]:
-        """Return the mixture bound to ``hamiltonian`` and its state, after the positions moved."""
-        first, refreshed = self.kernels[0].refresh(state, hamiltonian)
-        others = [kernel.rebind(hamiltonian=hamiltonian) for kernel in self.kernels[1:]]
-        return self.with_kernels([first, *others]), refreshed
+        """Return the mixture bound to ``hamiltonian`` and its state, after the positions moved.
+
+        Every kernel follows the positions by itself, which evaluates the replicas once for each.
+        """
+        refreshed = [kernel.refresh(state, hamiltonian) for kernel in self.kernels]
+        return self.with_kernels([kernel for kernel, _ in refreshed]), refreshed[0][1]
 
     def _choose(self, uniforms: np.ndarray) -> np.ndarray:
         """Index of each replica's kernel, from a random number and not from its state."""
