@@ -12,7 +12,7 @@ from ..potentials.lattice_hamiltonian import LatticeHamiltonian
 from ..potentials.pair_expansion import PairExpansion, coordinates
 from ..statistics import autocorrelation_time
 
-__all__ = ["longest_memory", "nearest_sites"]
+__all__ = ["longest_memory", "nearest_sites", "two_patches"]
 
 MOST_WAVES = 3000  # sites, for which the leading order is looked for
 
@@ -51,3 +51,19 @@ def nearest_sites(lattice: Lattice, number: int) -> np.ndarray:
         order[n] = np.argsort(np.round(distance, 3), kind="stable")[:number]
     order.setflags(write=False)
     return order
+
+
+def two_patches(near: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Sites of regions, [n_replicas, size], from random numbers [n_replicas, 2] alone.
+
+    Half of a region lies around one site, half around another, without those of the first half.
+    ``near`` as ``nearest_sites`` lists them, as many as a region holds.
+    """
+    n_sites, size = near.shape
+    first = (size + 1) // 2
+    one, other = (uniforms * n_sites).astype(np.int64).T
+    patches = []
+    for a, b in zip(near[one], near[other], strict=True):
+        rest = b[~np.isin(b, a[:first])]
+        patches.append(np.concatenate([a[:first], rest[: size - first]]))
+    return np.sort(np.array(patches), axis=1)

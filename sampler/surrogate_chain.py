@@ -16,7 +16,7 @@ from ..potentials.pair_expansion import PairExpansion
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..sublattice import is_whole, shown
 from ._correction import energy_slopes
-from ._inner_chain import longest_memory, nearest_sites
+from ._inner_chain import longest_memory, nearest_sites, two_patches
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate, evaluate_where, settle
 from ._surrogate_fit import (
@@ -272,14 +272,7 @@ class SurrogateChain(KernelBase):
         """Sites that move, [n_replicas, region], from random numbers [n_replicas, 2] alone."""
         if self.region is None:
             return self._all_sites(len(uniforms))
-        n_sites = self.hamiltonian.lattice.n_sites
-        first = (self.region + 1) // 2
-        one, other = (uniforms * n_sites).astype(np.int64).T
-        patches = []
-        for a, b in zip(self._near[one], self._near[other], strict=True):
-            rest = b[~np.isin(b, a[:first])]
-            patches.append(np.concatenate([a[:first], rest[: self.region - first]]))
-        return np.sort(np.array(patches), axis=1)
+        return two_patches(self._near, uniforms)
 
     def _all_sites(self, n_replicas: int) -> np.ndarray | None:
         """All sites by name: a replica without unlike species then stands still in a swap."""
