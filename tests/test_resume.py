@@ -163,10 +163,8 @@ def test_a_stop_on_request_keeps_draws_that_fill_no_chunk(tmp_path, uninterrupte
     assert_same_samples(path, expected)
 
 
-def test_stopping_at_every_block_changes_nothing(tmp_path, uninterrupted):
-    config = toy_campaign(draws=7)
-    expected = uninterrupted(config)
-    path = tmp_path / "stopped"
+def run_block_by_block(config, path):
+    """Run a campaign that is stopped after every block, and say how many rounds it took."""
 
     def after_one_block():
         asked = itertools.count()
@@ -177,7 +175,15 @@ def test_stopping_at_every_block_changes_nothing(tmp_path, uninterrupted):
     while not finished:
         finished = campaign.resume_run(path, should_stop=after_one_block())
         rounds += 1
-    assert rounds > 15
+    return rounds
+
+
+def test_stopping_at_every_block_changes_nothing(tmp_path, uninterrupted):
+    config = toy_campaign(draws=7)
+    expected = uninterrupted(config)
+    path = tmp_path / "stopped"
+
+    assert run_block_by_block(config, path) > 15
     assert_same_samples(path, expected)
 
 
@@ -214,13 +220,7 @@ def test_a_surrogate_that_is_stopped_while_it_learns_goes_on_bit_for_bit(
     expected = uninterrupted(config)
     path = tmp_path / "stopped"
 
-    def after_one_block():
-        asked = itertools.count()
-        return lambda: next(asked) >= 1
-
-    finished = campaign.start_run(config, path, should_stop=after_one_block())
-    while not finished:
-        finished = campaign.resume_run(path, should_stop=after_one_block())
+    run_block_by_block(config, path)
     assert_same_samples(path, expected)
     logged = events.read(RunDirectory(path).events)
     warmed = [event["sampler"] for event in logged if event["event"] == "warmed up"]
@@ -249,13 +249,7 @@ def test_running_energies_are_derived_anew_at_commits_and_the_drift_is_logged(
     DriftingPotential.calls = 0
     path = tmp_path / "stopped"
 
-    def after_one_block():
-        asked = itertools.count()
-        return lambda: next(asked) >= 1
-
-    finished = campaign.start_run(config, path, should_stop=after_one_block())
-    while not finished:
-        finished = campaign.resume_run(path, should_stop=after_one_block())
+    run_block_by_block(config, path)
     assert_same_samples(path, expected)
     logged = events.read(RunDirectory(path).events)
     again = [event for event in logged if event["event"] == "temperature done"]
