@@ -315,7 +315,7 @@ class _Basis:
         ]
 
     def _site_of(self, kind: int) -> int:
-        return int(np.argmax(self.tiling.kinds == kind))
+        return int(self.tiling.first_sites[kind])
 
     def interactions(self, parameters: np.ndarray) -> tuple[float, list[Interaction]]:
         """Constant and clusters of the energy Σ_e p_e φ̄_e."""

@@ -158,7 +158,7 @@ class PairExpansion(LatticeHamiltonian):
         onsite = np.zeros((lattice.n_sites, lattice.n_species_max))
         mean = np.zeros_like(onsite)
         for kind in range(len(tiling.basis)):
-            here, start = tiling.kinds == kind, _representative(tiling, kind)
+            here, start = tiling.kinds == kind, int(tiling.first_sites[kind])
             old = int(known.kinds[start])
             self._check_species(lattice, start, old)
             members = self.repeats.kinds == old
@@ -208,7 +208,7 @@ class PairExpansion(LatticeHamiltonian):
         """Refuse other species, or the same in another order, on sites of a kind."""
         there, here = (
             of.sublattices[of.names[int(of.sublattice_of_site[i])]].species
-            for of, i in ((lattice, site), (self.lattice, _representative(self.repeats, kind)))
+            for of, i in ((lattice, site), (self.lattice, int(self.repeats.first_sites[kind])))
         )
         if there != here:
             raise InputError(
@@ -223,7 +223,7 @@ class PairExpansion(LatticeHamiltonian):
         n_species = np.asarray(lattice.allowed).sum(axis=1)
         interactions = []
         for kind in range(len(tiling.basis)):
-            start = _representative(tiling, kind)
+            start = int(tiling.first_sites[kind])
             x_start = coordinates_of_species(self.mean[start])
             for site, images in _images(tiling, kind):
                 other = int(tiling.kinds[site])
@@ -281,7 +281,7 @@ def coupling_matrix(
     for kind, matrices in enumerate(couplings):
         strong = np.flatnonzero(np.abs(matrices).max(axis=(1, 2), initial=0.0) > least)
         members = np.flatnonzero(tiling.kinds == kind)
-        shift = tiling.cells[members] - tiling.cells[_representative(tiling, kind)]
+        shift = tiling.cells[members] - tiling.cells[int(tiling.first_sites[kind])]
         there = tiling.sites_at(tiling.cells[strong] + shift[:, None], tiling.kinds[strong])
         rows.append(np.repeat(members, len(strong)))
         columns.append(there.ravel())
@@ -333,9 +333,8 @@ def coordinates_of_species(mean: np.ndarray) -> np.ndarray:
 
 def coordinates(lattice: Lattice, mean: np.ndarray, occupations: np.ndarray) -> np.ndarray:
     """X of every site, [n_replicas, n_sites, n_species_max − 1]; zero where nothing can change."""
-    movable = np.asarray(lattice.allowed).sum(axis=1) > 1
     x = lattice.weights(occupations)[..., 1:] - mean[:, 1:]
-    return np.asarray(np.where(movable[:, None] & np.asarray(lattice.allowed)[:, 1:], x, 0.0))
+    return np.asarray(np.where(np.asarray(lattice.allowed)[:, 1:], x, 0.0))
 
 
 def pair_distances(tiling: Tiling, kind: int) -> tuple[np.ndarray, np.ndarray]:
@@ -351,13 +350,9 @@ def pair_distances(tiling: Tiling, kind: int) -> tuple[np.ndarray, np.ndarray]:
     return distance, number
 
 
-def _representative(tiling: Tiling, kind: int) -> int:
-    return int(np.argmax(tiling.kinds == kind))
-
-
 def _images(tiling: Tiling, kind: int) -> list[tuple[int, np.ndarray]]:
     """Every other site with its nearest images: steps in cells from one site of a kind, [n, 3]."""
-    start = _representative(tiling, kind)
+    start = int(tiling.first_sites[kind])
     # The box may be long and narrow where the same cell has shorter vectors.
     _, shorter = minkowski_reduce(tiling.box @ tiling.primitive)
     vectors = shorter @ tiling.box

@@ -92,8 +92,7 @@ class PairHamiltonian(LatticeHamiltonian):
 
 
 def _sublattices_of_kinds(lattice: Lattice, tiling: Tiling) -> list[str]:
-    first = [int(np.argmax(tiling.kinds == k)) for k in range(len(tiling.basis))]
-    return [lattice.names[int(lattice.sublattice_of_site[n])] for n in first]
+    return [lattice.names[int(lattice.sublattice_of_site[n])] for n in tiling.first_sites]
 
 
 def _by_sublattices(

@@ -119,9 +119,8 @@ def expansion_about(
 
 def reduced(lattice: Lattice, gradient: np.ndarray) -> np.ndarray:
     """∂E/∂x, [n_sites, n_species_max − 1], of a gradient [n_sites, n_species_max] in eV."""
-    allowed = np.asarray(lattice.allowed)
     slopes = gradient[:, 1:] - gradient[:, :1]
-    return np.where(allowed[:, 1:] & (allowed.sum(axis=1) > 1)[:, None], slopes, 0.0)
+    return np.where(np.asarray(lattice.allowed)[:, 1:], slopes, 0.0)
 
 
 def is_uniform(tiling: Tiling, slopes: np.ndarray) -> bool:
@@ -146,7 +145,7 @@ def _columns(hamiltonian: Any, mean: np.ndarray, tiling: Tiling) -> tuple[np.nda
     couplings = np.zeros((len(tiling.basis), lattice.n_sites, rank, rank))
     own = np.zeros((lattice.n_sites, rank, rank))
     for kind in range(len(tiling.basis)):
-        site = int(np.argmax(tiling.kinds == kind))
+        site = int(tiling.first_sites[kind])
         for p in np.flatnonzero(np.asarray(lattice.allowed)[site, 1:]).tolist():
             x = np.zeros((lattice.n_sites, rank))
             x[site, p] = 1.0
@@ -163,9 +162,7 @@ def _direction(x: np.ndarray) -> np.ndarray:
 
 
 def _probe(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
-    movable = (
-        np.asarray(lattice.allowed)[:, 1:] & (np.asarray(lattice.allowed).sum(axis=1) > 1)[:, None]
-    )
+    movable = np.asarray(lattice.allowed)[:, 1:]
     return np.where(movable, rng.choice([-0.5, 0.5], size=movable.shape), 0.0)
 
 
@@ -431,7 +428,7 @@ def _classes(lattice: Lattice, tiling: Tiling) -> np.ndarray:
 
 def _orbits(lattice: Lattice, tiling: Tiling, classes: np.ndarray) -> list[_Orbit]:
     movable = np.asarray(lattice.allowed).sum(axis=1) > 1
-    starts = [int(np.argmax(tiling.kinds == kind)) for kind in range(len(tiling.basis))]
+    starts = tiling.first_sites.tolist()
     found = {k: pair_distances(tiling, k) for k, start in enumerate(starts) if movable[start]}
     if not found:
         return []
@@ -470,7 +467,7 @@ def _adjacency(tiling: Tiling, members: dict[int, np.ndarray]) -> sparse.csr_mat
     rows, columns = [], []
     for kind, sites in members.items():
         centres = np.flatnonzero(tiling.kinds == kind)
-        shift = tiling.cells[centres] - tiling.cells[np.argmax(tiling.kinds == kind)]
+        shift = tiling.cells[centres] - tiling.cells[tiling.first_sites[kind]]
         for site in sites.tolist():
             there = tiling.cells[site] + shift
             rows.append(centres)
@@ -485,7 +482,7 @@ def _reversed(classes: np.ndarray, tiling: Tiling, orbit: _Orbit) -> dict[int, n
     found = {}
     back = orbit.adjacency.T.tocsr()
     for kind in range(len(tiling.basis)):
-        start = int(np.argmax(tiling.kinds == kind))
+        start = int(tiling.first_sites[kind])
         if int(classes[start]) == orbit.classes[1]:
             found[kind] = back[start].indices
     return found

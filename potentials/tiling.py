@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -53,6 +53,12 @@ class Tiling:
         table = np.full((*self.shape, len(self.basis)), -1, dtype=np.int64)
         table[(*self.cells.T, self.kinds)] = np.arange(len(self.cells))
         return table
+
+    @cached_property
+    def first_sites(self) -> np.ndarray:
+        """Lowest site of every kind, int64 [n_basis]."""
+        _, first = np.unique(self.kinds, return_index=True)
+        return np.asarray(first, dtype=np.int64)
 
     def sites_at(self, cells: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         """Sites at cells [..., 3] and basis indices [...], whatever supercell they lie in."""
@@ -154,6 +160,7 @@ def tiling_from_primitive(
     return tiling
 
 
+@lru_cache(maxsize=8)
 def find_tiling(lattice: Lattice, tolerance: float = _TOLERANCE) -> Tiling:
     """Find the smallest cell by which the sites repeat, sublattice by sublattice.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -171,15 +172,20 @@ def begin(hamiltonian: Hamiltonian, occupations: np.ndarray, energies: np.ndarra
     return with_response(lessons.with_gradients(lattice, occupations, gradients), lattice)
 
 
+@lru_cache(maxsize=2)
+def _features(lattice: Lattice) -> Features:
+    """Shared parameters of a lattice, listed once for all fits."""
+    return Features.of(lattice, find_tiling(lattice))
+
+
 def _number_of_products(lattice: Lattice) -> int:
     tiling = find_tiling(lattice)
-    first = [int(np.argmax(tiling.kinds == k)) for k in range(len(tiling.basis))]
-    return int((np.asarray(lattice.allowed)[first].sum(axis=1) - 1).sum())
+    return int((np.asarray(lattice.allowed)[tiling.first_sites].sum(axis=1) - 1).sum())
 
 
 def with_response(lessons: Lessons, lattice: Lattice) -> Lessons:
     """Fit the base to the gradients."""
-    features = Features.of(lattice, find_tiling(lattice))
+    features = _features(lattice)
     x = coordinates(lattice, lessons.mean, lessons.points)
     points = list(zip(x, lessons.slopes, strict=True))
     known = bool(lessons.known_field.any())
@@ -214,7 +220,7 @@ def energy_correction(
     """
     base = lessons.base
     assert base is not None  # noqa: S101  (begun)
-    features = Features.of(lattice, find_tiling(lattice))
+    features = _features(lattice)
     x = coordinates(lattice, lessons.mean, lessons.states)
     start = expansion_energies(lattice, base, lessons.states)
     columns = np.column_stack([start - start.mean(), features.energies(x)])

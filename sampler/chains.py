@@ -193,10 +193,10 @@ def learn(
 
 def _products(kernel: Kernel) -> int:
     """Hessian products that a kernel has learnt from so far."""
-    return int(_summary(kernel).get("hessian_products", 0))
+    return int(summary_of(kernel).get("hessian_products", 0))
 
 
-def _summary(kernel: Kernel) -> dict[str, Any]:
+def summary_of(kernel: Kernel) -> dict[str, Any]:
     """Tuned parameters in plain numbers."""
     return kernel.summary() if hasattr(kernel, "summary") else kernel.to_arrays()
 
@@ -331,7 +331,7 @@ def _report(infos: list[Info], kernel: Kernel) -> WarmUpReport:
         gradient_calls=int(sum(info.gradient_calls.sum() for info in infos)),
         slope=slope,
         correlation=correlation,
-        parameters=_summary(kernel),
+        parameters=summary_of(kernel),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ._metropolis import draw_uniforms
-from .chains import learn
+from .chains import learn, summary_of
 
 __all__ = ["Mixture"]
 
@@ -143,7 +143,7 @@ class Mixture:
 
     def summary(self) -> dict[str, Any]:
         """Tuned parameters in plain numbers, by the kernels' position in the mixture."""
-        parts = [k.summary() if hasattr(k, "summary") else k.to_arrays() for k in self.kernels]
+        parts = [summary_of(kernel) for kernel in self.kernels]
         products = sum(int(part.get("hessian_products", 0)) for part in parts)
         named = {str(index): part for index, part in enumerate(parts)}
         return named | ({"hessian_products": products} if products else {})
