@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,14 +31,14 @@ class Memory:
     --------
     >>> import numpy as np
     >>> memory, calls = Memory(2**20), []
-    >>> def evaluate(occupation):
-    ...     calls.append(occupation)
-    ...     return float(occupation.sum())
-    >>> occupation = np.array([0, 1], dtype=np.int8)
-    >>> memory.recall("energy", occupation, evaluate), memory.recall("energy", occupation, evaluate)
-    (1.0, 1.0)
-    >>> len(calls)
-    1
+    >>> def evaluate(occupations):
+    ...     calls.append(len(occupations))
+    ...     return occupations.sum(axis=1).tolist()
+    >>> occupations = np.array([[0, 1], [1, 1], [0, 1]], dtype=np.int8)
+    >>> memory.recall("energy", occupations, evaluate)
+    [1, 2, 1]
+    >>> memory.recall("energy", occupations[:1], evaluate), calls
+    ([1], [2])
     """
 
     def __init__(self, size: int) -> None:
@@ -49,17 +49,30 @@ class Memory:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def recall(self, kind: str, occupation: np.ndarray, evaluate: Callable[[np.ndarray], T]) -> T:
-        """Return ``evaluate(occupation)``, from before if ``kind`` of it is still there."""
-        key = (kind, occupation.tobytes())
-        found = self._entries.get(key)
-        if found is not None:
-            self._entries.move_to_end(key)
-            value: T = found[0]
-            return value
-        value = evaluate(occupation)
-        self._keep(key, value)
-        return value
+    def recall(
+        self,
+        kind: str,
+        occupations: np.ndarray,
+        evaluate: Callable[[np.ndarray], Sequence[T] | np.ndarray],
+    ) -> list[T]:
+        """Results of every row of ``occupations``; those not known are evaluated together."""
+        if self.size == 0:
+            return list(evaluate(occupations))
+        keys = [(kind, occupation.tobytes()) for occupation in occupations]
+        found: dict[tuple[str, bytes], T] = {}
+        missing: dict[tuple[str, bytes], int] = {}
+        for row, key in enumerate(keys):
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                found[key] = self._entries[key][0]
+            else:
+                missing.setdefault(key, row)
+        if missing:
+            results = evaluate(occupations[list(missing.values())])
+            for key, value in zip(missing, results, strict=True):
+                found[key] = value
+                self._keep(key, value)
+        return [found[key] for key in keys]
 
     def _keep(self, key: tuple[str, bytes], value: object) -> None:
         parts = value if isinstance(value, tuple) else (value,)

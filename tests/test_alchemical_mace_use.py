@@ -138,11 +138,11 @@ def test_memory_stays_within_its_size_and_drops_the_oldest():
     memory = Memory(1000)
     occupations = np.eye(5, dtype=np.int8)
     for occupation in occupations:
-        memory.recall("energy", occupation, lambda _: 1.0)
+        memory.recall("energy", occupation[None], lambda _: [1.0])
     assert memory.used <= 1000
     assert 0 < len(memory) < 5
-    assert memory.recall("energy", occupations[4], lambda _: 2.0) == 1.0
-    assert memory.recall("energy", occupations[0], lambda _: 2.0) == 2.0
+    assert memory.recall("energy", occupations[4:], lambda _: [2.0]) == [1.0]
+    assert memory.recall("energy", occupations[:1], lambda _: [2.0]) == [2.0]
 
 
 @pytest.mark.parametrize("memory", [-1, 1.5, True, "all", None])
