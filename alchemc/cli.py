@@ -379,15 +379,23 @@ def export(  # noqa: PLR0917
 
 
 @app.command()
-def models() -> int:
+def models(as_json: AsJson = False) -> int:
     """List the potentials that can be named in a campaign."""
-    from .campaign.tables import model_lines, model_table
+    from dataclasses import asdict
+
     from .potentials import list_models
 
     known = list_models()
-    _console().print(model_table(known))
+    if as_json:
+        _print_json([asdict(entry) for entry in known])
+        return DONE
+    from .campaign.tables import model_lines, model_table
+
+    console = _console()
+    console.print(model_table(known, console))
+    console.print()
     for line in model_lines(known):
-        typer.echo(line)
+        _print_text(console, line)
     return DONE
 
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ..potentials.catalogue import element_ranges
 from .numbers import compact, worst
 
 if TYPE_CHECKING:
-    from ..potentials.loading import ModelEntry
+    from ..potentials.catalogue import ModelEntry
     from .runs import Status
 
 __all__ = ["model_lines", "model_table", "result_tables", "results_csv", "status_table"]
@@ -78,23 +79,55 @@ def _result_table(results: Results, headings: Sequence[str]) -> Table:
     return table
 
 
-def model_table(models: Iterable[ModelEntry]) -> Table:
-    """Potentials by name, and under what licence."""
+def model_table(models: Iterable[ModelEntry], console: Console) -> Table:
+    """Potentials by the kind and name a campaign gives them, with data and licence.
+
+    What they were trained on is left out where the terminal is too narrow for it.
+    """
+    entries = list(models)
+    whole = _model_table(entries, wide=True)
+    unlimited = console.options.update(max_width=10_000)
+    if Measurement.get(console, unlimited, whole).maximum <= console.width:
+        return whole
+    return _model_table(entries, wide=False)
+
+
+def _model_table(entries: Sequence[ModelEntry], *, wide: bool) -> Table:
     table = _plain_table()
-    for heading in ("model", "kind", "at hand", "licence"):
-        table.add_column(heading, overflow="fold")
-    for entry in models:
-        table.add_row(entry.name, entry.kind, "yes" if entry.at_hand else "no", entry.licence)
+    table.add_column("kind")
+    table.add_column("model")
+    table.add_column("at hand")
+    table.add_column("elements", justify="right")
+    if wide:
+        table.add_column("trained on")
+    table.add_column("licence", overflow="fold")
+    for entry in entries:
+        count = "?" if entry.elements is None else str(len(entry.elements))
+        at_hand = "yes" if entry.at_hand else "no"
+        data = (entry.trained_on,) if wide else ()
+        table.add_row(entry.potential, entry.name, at_hand, count, *data, entry.licence)
     return table
 
 
 def model_lines(models: Iterable[ModelEntry]) -> list[str]:
-    """Elements and sha256 of the potentials of which they are known without loading them."""
-    return [
-        f"{entry.name}: {' '.join(entry.elements)}; sha256 {(entry.sha256 or 'unknown')[:12]}"
-        for entry in models
-        if entry.elements
-    ]
+    """Elements of every set that occurs, checksums of what is at hand, how to get the rest."""
+    entries = list(models)
+    lines = []
+    for entry in entries:
+        if entry.at_hand:
+            checksum = f"sha256 {(entry.sha256 or 'unknown')[:12]}"
+            elements = element_ranges(entry.elements) if entry.elements else "not known"
+            lines.append(f"{entry.potential} {entry.name}: {elements}; {checksum}")
+    absent = [entry for entry in entries if not entry.at_hand]
+    if any(entry.potential == "chgnet" for entry in absent):
+        lines.append('chgnet comes with its weights: pip install "alchemc[chgnet]"')
+    if any(entry.kind == "foundation" for entry in absent):
+        known = next((e.elements for e in absent if e.kind == "foundation" and e.elements), ())
+        lines.append(
+            f"mace-torch downloads the others once, when they are first named; their "
+            f"{len(known)} elements are {element_ranges(known)}."
+        )
+    return lines
 
 
 def results_csv(results: Results) -> str:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import io
-import json
 import warnings
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ModelError
 from ._mace import import_mace
+from .catalogue import (
+    FOUNDATIONS,
+    bundled_directory,
+    file_sha256,
+    foundation_licence,
+    foundation_names,
+)
 
-__all__ = ["LoadedModel", "ModelEntry", "ModelInfo", "list_models", "load_mace"]
-
-_FOUNDATIONS = "mace.calculators.foundations_models"
-_ACADEMIC = {"small-omat-0", "medium-omat-0", "mace-matpes-pbe-0", "mace-matpes-r2scan-0"}
+__all__ = ["LoadedModel", "ModelInfo", "load_mace"]
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,6 @@ class LoadedModel(NamedTuple):
 
     module: Any
     info: ModelInfo
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One line of ``alchemc models``.
-
-    ``elements`` are symbols, None where they are not known without loading the model;
-    ``sha256`` is None where the model is not at hand.
-    """
-
-    name: str
-    kind: str
-    at_hand: bool
-    elements: tuple[str, ...] | None
-    licence: str
-    sha256: str | None
 
 
 def load_mace(model: Any = "bundled", trust: bool = False) -> LoadedModel:
@@ -94,7 +79,7 @@ name; `alchemc models` lists the names
     if not isinstance(model, str | Path):
         raise ModelError(f"model is {model!r}; give a name, a path or a module of mace-torch")
     if model == "bundled":
-        return _from_directory(_bundled_directory(), "bundled", "bundled")
+        return _from_directory(bundled_directory(), "bundled", "bundled")
     path = Path(model).expanduser()
     if path.is_file() and path.name in ("model.json", "model.safetensors"):
         path = path.parent
@@ -102,23 +87,12 @@ name; `alchemc models` lists the names
         return _from_directory(path, path.name or str(path), "stored")
     if path.is_file():
         return _from_pickle(path, trust)
-    if str(model) in _foundation_names():
+    if str(model) in foundation_names():
         return _from_foundation(str(model))
     raise ModelError(
         f"model {str(model)!r} is neither a file, a directory nor a known name; "
         "`alchemc models` lists the names"
     )
-
-
-def list_models() -> list[ModelEntry]:
-    """List the bundled model and the foundation models that mace-torch can fetch.
-
-    Examples
-    --------
-    >>> [entry.name for entry in list_models()][:3]
-    ['bundled', 'small', 'medium']
-    """
-    return [_bundled_entry(), *(_foundation_entry(name) for name in _foundation_names())]
 
 
 # ---- ways to load ----------------------------------------------------------------------------
@@ -150,11 +124,11 @@ def _from_pickle(path: Path, trust: bool) -> LoadedModel:
             "if you trust its source, set trust = true"
         )
     module = _unpickle(path)
-    return LoadedModel(module, _describe(module, path.name, "file", _file_sha256(path)))
+    return LoadedModel(module, _describe(module, path.name, "file", file_sha256(path)))
 
 
 def _from_foundation(name: str) -> LoadedModel:
-    foundations = import_mace(_FOUNDATIONS)
+    foundations = import_mace(FOUNDATIONS)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             path = Path(foundations.download_mace_mp_checkpoint(name))
@@ -165,8 +139,8 @@ def _from_foundation(name: str) -> LoadedModel:
             'give its path with trust = true, or use model = "bundled"'
         ) from error
     module = _unpickle(path)
-    info = _describe(module, name, "foundation", _file_sha256(path))
-    return LoadedModel(module, _with_licence(info, _foundation_licence(name)))
+    info = _describe(module, name, "foundation", file_sha256(path))
+    return LoadedModel(module, _with_licence(info, foundation_licence(name)))
 
 
 def _unpickle(path: Path) -> Any:
@@ -215,61 +189,3 @@ def _describe(module: Any, name: str, kind: str, sha256: str) -> ModelInfo:
 
 def _with_licence(info: ModelInfo, licence: str) -> ModelInfo:
     return dataclasses.replace(info, licence=licence)
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _bundled_directory() -> Path:
-    directory = Path(str(files(__package__))) / "models" / "bundled"
-    if not (directory / "model.json").is_file():
-        raise ModelError(
-            f"the bundled model is missing from {directory}; reinstall alchemc or give a model"
-        )
-    return directory
-
-
-def _bundled_entry() -> ModelEntry:
-    from ase.data import chemical_symbols  # noqa: PLC0415
-
-    try:
-        document = json.loads((_bundled_directory() / "model.json").read_text())
-        numbers = document["config"]["atomic_numbers"]
-        licence = document["card"].get("licence", "not stated")
-    except (ModelError, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ModelEntry("bundled", "bundled", False, None, "not stated", None)
-    symbols = tuple(chemical_symbols[z] for z in numbers)
-    return ModelEntry("bundled", "bundled", True, symbols, licence, document["sha256"])
-
-
-def _foundation_names() -> tuple[str, ...]:
-    return tuple(import_mace(_FOUNDATIONS).mace_mp_urls)
-
-
-def _foundation_licence(name: str) -> str:
-    return "ASL (academic use)" if name in _ACADEMIC else "MIT, see ACEsuit/mace-foundations"
-
-
-def _foundation_entry(name: str) -> ModelEntry:
-    path = _foundation_path(name)
-    at_hand = path.is_file()
-    return ModelEntry(
-        name=name,
-        kind="foundation",
-        at_hand=at_hand,
-        elements=None,
-        licence=_foundation_licence(name),
-        sha256=_file_sha256(path) if at_hand else None,
-    )
-
-
-def _foundation_path(name: str) -> Path:
-    """Where mace-torch keeps the file once it has it."""
-    foundations = import_mace(_FOUNDATIONS)
-    if name == "medium-mpa-0" and Path(foundations.local_model_path).is_file():
-        return Path(foundations.local_model_path)
-    base = foundations.mace_mp_urls[name].rpartition("/")[2]
-    file = "".join(c for c in base if c.isalnum() or c == "_")
-    return Path(foundations.get_cache_dir()) / file
