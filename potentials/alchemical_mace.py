@@ -15,16 +15,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import InputError, ModelError
 from ..lattice import Lattice
+from ..sublattice import is_whole
 from ._mace import fixed_execution
 from .alchemical import MEMORY, AlchemicalPotential, MixedEnergy, finite
 from .bound_graph import BoundGraph
 from .coverage import head_index
+from .engine.engine import Engine
+from .engine.parameters import Parameters, read_parameters
+from .engine.states import States
 from .graph import nodes_of
 from .loading import ModelInfo, load_mace
 from .network import Network
+from .plain_graph import evaluate_plain
 
 __all__ = ["AlchemicalMACE"]
+
+_ENGINES = ("auto", "compiled", "torch")
 
 
 class AlchemicalMACE(AlchemicalPotential):
@@ -55,6 +63,12 @@ class AlchemicalMACE(AlchemicalPotential):
     memory
         Bytes kept of the energies and gradients of occupations seen before, the least recently
         used dropped first; 0 evaluates every time.
+    engine
+        How occupations are evaluated: ``"compiled"``, node by node from tables, on the CPU;
+        ``"torch"``, by the modules of mace-torch as they are; ``"auto"`` takes the former where it
+        covers the model and the device. Continuous λ, forces and stress are torch's either way.
+    threads
+        Threads that share the nodes of one evaluation in the compiled engine.
 
     Raises
     ------
@@ -65,9 +79,12 @@ class AlchemicalMACE(AlchemicalPotential):
 
     Notes
     -----
-    Replicas are evaluated one after another on one thread, so the energy of an occupation does
-    not depend on batch, threads or history, and remembering one changes no result. A vacancy has
-    no node: its energy is 0 and so is its entry of the gradient.
+    The energy of an occupation does not depend on batch, threads or history, bit for bit, so
+    remembering one changes no result. The compiled engine computes every node from its own inputs
+    in a fixed order and adds node energies as whole numbers of 2⁻⁴² eV. In cells that are larger
+    than a change's reach (twice ``r_max`` for two layers) it computes only what differs from an
+    occupation whose features it has kept. A vacancy has no node: its energy is 0 and so is its
+    entry of the gradient.
 
     Examples
     --------
@@ -97,6 +114,8 @@ class AlchemicalMACE(AlchemicalPotential):
         positions: np.ndarray | None = None,
         cell: np.ndarray | None = None,
         memory: int = MEMORY,
+        engine: str = "auto",
+        threads: int = 1,
     ) -> None:
         super().__init__(lattice, device=device, dtype=dtype, memory=memory)
         module, info = load_mace(model, trust=trust)
@@ -106,6 +125,10 @@ class AlchemicalMACE(AlchemicalPotential):
         self.model_info: ModelInfo = dataclasses.replace(info, dtype=dtype)
         self._network = Network(frozen, chosen)
         self._nodes = nodes
+        self._elements = np.unique(nodes.element)
+        self._threads = _checked_threads(threads)
+        self._parameters = self._read_parameters(engine)
+        self.engine = "torch" if self._parameters is None else "compiled"
         self._bind(positions, cell)
 
     def _rebuild(self) -> None:
@@ -117,16 +140,64 @@ class AlchemicalMACE(AlchemicalPotential):
             pbc=self.lattice.atoms.pbc,
             r_max=self.model_info.r_max,
         )
+        self._states: States | None = None
+
+    def _read_parameters(self, engine: str) -> Parameters | None:
+        if engine not in _ENGINES:
+            raise InputError(f"engine is {engine!r}; give one of {', '.join(_ENGINES)}")
+        if engine == "torch" or (engine == "auto" and self.device != "cpu"):
+            return None
+        if self.device != "cpu":
+            raise InputError(
+                f'engine "compiled" runs on the CPU, not on {self.device}; set device to "cpu" or '
+                'engine to "torch"'
+            )
+        network = self._network
+        with self._execution():
+            found = read_parameters(network.model, network.head, self._elements, self.dtype)
+        if found is None and engine == "compiled":
+            raise ModelError(
+                f"the compiled engine does not cover {self.model_info.name}; "
+                'set engine to "torch" or "auto"'
+            )
+        return found
+
+    def _compiled(self) -> States | None:
+        """Return the compiled engine at these positions, built when it is first needed."""
+        if self._parameters is None or len(self._graph.edges.sender) == 0:
+            return None
+        if self._states is None:
+            with self._execution():
+                engine = Engine(
+                    self._network,
+                    self._parameters,
+                    self._nodes,
+                    self._graph.edges,
+                    self.positions,
+                    self.cell,
+                    elements=self._elements,
+                    threads=self._threads,
+                )
+                self._states = States(engine, self.lattice, self._nodes)
+        return self._states
 
     # ---- occupations -----------------------------------------------------------------------
 
     def _energies(self, occupations: np.ndarray) -> np.ndarray:
+        states = self._compiled()
+        if states is not None:
+            return np.array([finite(states.energy(one)) for one in occupations])
         weights = self.lattice.weights(occupations)
         with self._execution():
             found = [finite(self._graph.energy(self._nodes.weights(lam))) for lam in weights]
         return np.array(found)
 
     def _gradients(self, occupations: np.ndarray) -> list[tuple[float, np.ndarray]]:
+        states = self._compiled()
+        if states is not None:
+            results = [states.energy_and_gradient(one) for one in occupations]
+            shape = self.lattice.allowed.shape
+            return [(finite(e), self._nodes.spread(g, shape)) for e, g in results]
         found = [
             self._mixed(lam, forces=False, stress=False, mixing="sites")
             for lam in self.lattice.weights(occupations)
@@ -138,6 +209,16 @@ class AlchemicalMACE(AlchemicalPotential):
         with self._execution():
             found = [self._graph.with_positions(self._nodes.weights(lam)) for lam in weights]
         return [(one.energy, one.forces, one.stress) for one in found]
+
+    def _forces_at(
+        self, occupation: np.ndarray, positions: np.ndarray, cell: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        weights = self._nodes.weights(self.lattice.weights(occupation))
+        pbc, r_max = self.lattice.atoms.pbc, self.model_info.r_max
+        with self._execution():
+            return evaluate_plain(
+                self._network, self._nodes, weights, positions, cell, pbc=pbc, r_max=r_max
+            )
 
     # ---- continuous λ ----------------------------------------------------------------------
 
@@ -170,3 +251,9 @@ def _frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e3nn's compiled parts go through deprecated calls
         return copy.deepcopy(module).requires_grad_(False).eval()
+
+
+def _checked_threads(threads: int) -> int:
+    if not is_whole(threads, least=1):
+        raise InputError(f"threads is {threads!r}; give a whole number, 1 or more")
+    return int(threads)

@@ -61,8 +61,16 @@ class BoundGraph:
         self.nodes = nodes
         self.positions, self.cell = positions, cell
         self.edges: Edges = find_edges(positions, cell, pbc, r_max)
-        self.expansion: Expansion = expand(nodes, self.edges)
-        self.attrs = network.one_hot(self._tensor(nodes.element))
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """Edges between the nodes."""
+        return expand(self.nodes, self.edges)
+
+    @cached_property
+    def attrs(self) -> torch.Tensor:
+        """One-hot elements of the nodes."""
+        return self.network.one_hot(self._tensor(self.nodes.element))
 
     # ---- evaluations -----------------------------------------------------------------------
 
