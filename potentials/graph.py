@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import InputError, ModelError
 from ..lattice import Lattice
 from ._mace import import_mace
+from .catalogue import element_ranges
 
 __all__ = ["Edges", "Expansion", "Nodes", "Selection", "expand", "find_edges", "nodes_of", "select"]
 
@@ -121,10 +122,11 @@ def _element_index(numbers: np.ndarray, elements: np.ndarray) -> np.ndarray:
 
     unknown = np.setdiff1d(numbers, elements)
     if len(unknown):
-        known = ", ".join(chemical_symbols[z] for z in sorted(elements))
-        symbol = chemical_symbols[unknown[0]] if unknown[0] else "X"
+        absent = " ".join(chemical_symbols[z] for z in unknown)
+        known = element_ranges(chemical_symbols[z] for z in elements)
         raise ModelError(
-            f"the model does not know the element {symbol}; it knows {known}: choose another model"
+            f"the model does not know the element{'s' if len(unknown) > 1 else ''} {absent}; it "
+            f"knows {known}: choose other species, or another model (`alchemc models` lists them)"
         )
     order = np.argsort(elements)
     return order[np.searchsorted(elements, numbers, sorter=order)]

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,8 @@ class ModelInfo:
 
     ``sha256`` is that of ``model.safetensors`` or of the ``.model`` file; for a module in memory,
     of what ``save_mace`` would write. ``kind`` is "bundled", "stored", "file", "foundation" or
-    "module"; ``elements`` are symbols, ``r_max`` is in Å.
+    "module"; ``elements`` are symbols, ``r_max`` is in Å. ``domain`` is what the model's card says
+    of the energies and forces it was trained on, see `check_domain`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelInfo:
     dtype: str
     licence: str
     heads: tuple[str, ...]
+    domain: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 class LoadedModel(NamedTuple):
@@ -104,7 +107,8 @@ def _from_directory(directory: Path, name: str, kind: str) -> LoadedModel:
     module, document = load_stored(directory)
     card = document["card"]
     info = _describe(module, card.get("name", name), kind, document["sha256"])
-    return LoadedModel(module, _with_licence(info, card.get("licence", "not stated")))
+    info = _with_licence(info, card.get("licence", "not stated"))
+    return LoadedModel(module, dataclasses.replace(info, domain=card.get("domain")))
 
 
 def _from_module(module: Any) -> LoadedModel:

@@ -198,7 +198,9 @@ def test_a_trained_model_is_the_stock_model_and_can_be_published(tmp_path):
     import_mace()
     from mace.calculators import MACECalculator
 
-    model, _ = load_stored(tmp_path / "model")
+    model, document = load_stored(tmp_path / "model")
+    low, high = document["card"]["domain"]["energy"]
+    assert -2 < low < high < 2
     calculator = MACECalculator(models=[model], device="cpu", default_dtype="float64")
     student = Student(tmp_path / "model")
     for c in labelled(2):

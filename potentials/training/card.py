@@ -30,6 +30,7 @@ def model_card(card: dict[str, Any], notice: str) -> str:
         f"energy {validation['energy']:.1f} meV/atom, forces {validation['forces']:.0f} meV/Å,",
         f"stress {validation['stress']:.2f} GPa, ordering {validation['ordering']:.1f} meV/atom.",
         "",
+        *_domain(card.get("domain")),
     ]
     for which, results in card["evaluation"].items():
         lines += [f"## {which.capitalize()} set", ""]
@@ -38,6 +39,18 @@ def model_card(card: dict[str, Any], notice: str) -> str:
             lines += _ordering_table(results["relaxed"])
     lines += ["## The teacher's notice", "", "```", notice.strip(), "```", ""]
     return "\n".join(lines)
+
+
+def _domain(domain: dict[str, Any] | None) -> list[str]:
+    if not domain:
+        return []
+    low, high = domain["energy"]
+    return [
+        f"Trained on energies from {low:.2f} to {high:.2f} eV per atom above the references",
+        f"in `model.json` and on force components up to {domain['force']:g} eV/Å;",
+        "alchemc flags what lies outside.",
+        "",
+    ]
 
 
 def _swap_table(swaps: dict[str, Any]) -> list[str]:

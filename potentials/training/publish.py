@@ -37,6 +37,7 @@ def publish(weights: Path, directory: Path, hyper: Hyperparameters, results: dic
         "not_for": "vacancies, surfaces, molecules, charged cells, other structure types",
         "training": {k: record[k] for k in ("hyperparameters", "n_training", "steps")},
         "validation": record["log"][-1],
+        "domain": record.get("domain", {}),
         "evaluation": results,
     }
     digest = save_mace(model, directory, card)

@@ -24,6 +24,7 @@ from .structures import CHARGE, Configuration
 __all__ = ["Hyperparameters", "Trainer", "build_model", "graph", "reference_energies", "train"]
 
 Graph = dict[str, np.ndarray]
+MOST_FORCE = 15.0  # eV/Å, per component
 ELEMENTS = ("O", "Mg", "Al", "Ca", "Sc", "Ti", "Sr", "Zr", "Nb", "Ba", "La", "Ta", "W", "Pb")
 
 
@@ -353,10 +354,34 @@ def train(
                     "elements": ELEMENTS,
                     "n_training": len(training),
                     "n_validation": int(mask.sum()),
+                    "domain": domain(training, construction["e0"]),
                     "steps": step,
                     "log": log,
                 }
                 (out / "training.json").write_text(json.dumps(record, indent=1))
+
+
+def domain(configurations: list[Configuration], e0: list[float]) -> dict[str, Any]:
+    """Energies and forces that were trained on, as the card states them for `check_domain`."""
+    references = dict(zip(ELEMENTS, e0, strict=True))
+    energies = np.array(
+        [
+            (c.labels["energy"] - sum(references[s] for s in c.atoms.get_chemical_symbols()))
+            / len(c.atoms)
+            for c in configurations
+        ]
+    )
+    low, high = float(energies.min()), float(energies.max())
+    return {
+        "energy": [math.floor(100 * low) / 100, math.ceil(100 * high) / 100],
+        "references": {symbol: round(value, 3) for symbol, value in references.items()},
+        "force": MOST_FORCE,
+        "source": (
+            f"the training set: energies per atom from {low:.3f} to {high:.3f} eV above the "
+            f"references; configurations with a force component beyond {MOST_FORCE:g} eV/Å were "
+            "left out"
+        ),
+    }
 
 
 def _averaged_errors(
@@ -370,6 +395,6 @@ def _averaged_errors(
 
 
 def _usable(configuration: Configuration) -> bool:
-    """Leave out what no simulation visits: forces beyond 15 eV/Å, unknown elements."""
+    """Leave out what no simulation visits: too large forces, unknown elements."""
     known = set(configuration.atoms.get_chemical_symbols()) <= set(CHARGE)
-    return known and float(np.abs(configuration.labels["forces"]).max()) < 15
+    return known and float(np.abs(configuration.labels["forces"]).max()) < MOST_FORCE
