@@ -6,6 +6,7 @@ checking, remembering, binding to other positions and the shapes of the results 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Self
@@ -91,6 +92,12 @@ class AlchemicalPotential(ABC):
     @abstractmethod
     def _forces(self, occupations: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
         """Energy, forces [n_atoms, 3] and stress [3, 3] of every occupation."""
+
+    def _forces_at(
+        self, occupation: np.ndarray, positions: np.ndarray, cell: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Energy, forces and stress of one occupation at other positions."""
+        return self.at(positions, cell)._forces(occupation[None])[0]  # noqa: SLF001
 
     @abstractmethod
     def _mixed(self, lam: np.ndarray, *, forces: bool, stress: bool, mixing: str) -> MixedEnergy:
@@ -185,6 +192,33 @@ class AlchemicalPotential(ABC):
             forces.reshape((*lead, *self.positions.shape)),
             stress.reshape((*lead, 3, 3)),
         )
+
+    def forces_at(
+        self, occupations: np.ndarray, positions: np.ndarray, cells: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies [n], forces [n, n_atoms, 3] and stress [n, 3, 3], each at its own positions.
+
+        For structures that move: nothing is kept. NaN where the model has no finite energy (atoms
+        on top of one another, say), so that one structure does not stop the others.
+
+        Parameters
+        ----------
+        occupations
+            [n, n_sites].
+        positions, cells
+            [n, n_atoms, 3] and [n, 3, 3] in Å.
+        """
+        occupations = np.atleast_2d(self.lattice.check(occupations))
+        n, n_atoms = len(occupations), len(self.lattice.atoms)
+        positions = checked_array(positions, (n, n_atoms, 3), "positions")
+        cells = checked_array(cells, (n, 3, 3), "cells")
+        energies = np.full(n, np.nan)
+        forces, stress = np.full(positions.shape, np.nan), np.full(cells.shape, np.nan)
+        for row in range(n):
+            with contextlib.suppress(InputError, ModelError):
+                found = self._forces_at(occupations[row], positions[row], cells[row])
+                energies[row], forces[row], stress[row] = found
+        return energies, forces, stress
 
     # ---- continuous λ ----------------------------------------------------------------------
 
