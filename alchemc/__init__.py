@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AlchemcError": "alchemc.errors",
+    "AlchemicalCHGNet": "alchemc.potentials",
     "AlchemicalMACE": "alchemc.potentials",
     "Canonical": "alchemc.ensembles",
     "ClusterExpansion": "alchemc.potentials",

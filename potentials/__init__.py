@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "AlchemicalCHGNet": "alchemical_chgnet",
     "AlchemicalMACE": "alchemical_mace",
     "ClusterExpansion": "cluster_expansion",
     "Domain": "domain",
@@ -31,7 +32,10 @@ __all__ = ["POTENTIALS", *_HOME]  # noqa: PLE0604
 
 def __getattr__(name: str) -> Any:
     if name == "POTENTIALS":
-        return {"mace": __getattr__("AlchemicalMACE")}
+        return {
+            "chgnet": __getattr__("AlchemicalCHGNet"),
+            "mace": __getattr__("AlchemicalMACE"),
+        }
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
