@@ -167,11 +167,13 @@ class AlchemicalPotential(ABC):
 
         Notes
         -----
-        Two energies per replica, less those that are remembered.
+        Two energies per replica, less those that are remembered, and less what the change leaves
+        alone where the potential keeps the features of occupations.
         """
         occupations = np.atleast_2d(self.lattice.check(occupations))
         changed = self.lattice.check(with_changes(occupations, sites, species))
-        return self.energy(changed) - self.energy(occupations)
+        before = self.energy(occupations)  # first, so that the change starts from there
+        return self.energy(changed) - before
 
     def energy_forces_stress(
         self, occupations: np.ndarray

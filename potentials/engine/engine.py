@@ -48,12 +48,15 @@ class Features:
 
     ``present`` int32 [n_positions], the species within the position or −1; ``up`` one
     [n_positions, n, C] per layer, what is sent; ``hidden`` one per layer but the last, features
-    before they are sent on; ``energy`` int64 [n_positions] in units of ``UNIT``.
+    before they are sent on; ``energy`` int64 [n_positions] in units of ``UNIT``, ``total`` their
+    sum; ``counts`` atoms of every element.
     """
 
-    def __init__(self, present: np.ndarray, shapes: list[tuple[int, int]], real: np.dtype) -> None:
-        n = len(present)
-        self.present = present
+    def __init__(
+        self, n: int, n_elements: int, shapes: list[tuple[int, int]], real: np.dtype
+    ) -> None:
+        self.present = np.full(n, -1, dtype=np.int32)
+        self.counts = np.zeros(n_elements, dtype=np.int64)
         self.up = [np.zeros((n, *shape), dtype=real) for shape in shapes]
         self.hidden = [np.zeros((n, *shape), dtype=real) for shape in shapes[1:]]
         self.energy = np.zeros(n, dtype=np.int64)
@@ -112,11 +115,12 @@ class Engine:
 
     def features(self, present: np.ndarray) -> Features:
         """Evaluate an occupation from nothing."""
-        shapes = [layer_in.up.n_out for layer_in in self.parameters.layers]
         channels = self.parameters.embedding.shape[-1]
-        found = Features(present.astype(np.int32), [(n, channels) for n in shapes], self.real)
-        everywhere = np.arange(len(present), dtype=np.int32)
-        self._refresh(found, [everywhere] * (len(shapes) + 1))
+        shapes = [(layer.up.n_out, channels) for layer in self.parameters.layers]
+        n = self.geometry.n_positions
+        found = Features(n, len(self.parameters.isolated), shapes, self.real)
+        everywhere = np.arange(n, dtype=np.int32)
+        self._refresh(found, present.astype(np.int32), [everywhere] * (len(shapes) + 1))
         return found
 
     def reach(self, changed: np.ndarray) -> list[np.ndarray]:
@@ -136,16 +140,18 @@ class Engine:
             reached.append(np.sort(out[:n]))
         return reached
 
-    def update(self, features: Features, present: np.ndarray, reached: list[np.ndarray]) -> Undo:
-        """Bring features to another occupation; what was there before is returned."""
+    def update(self, features: Features, held: np.ndarray, reached: list[np.ndarray]) -> Undo:
+        """Set the species at the changed positions; what was there before is returned."""
         undo = Undo(features, reached)
-        features.present[reached[0]] = present[reached[0]]
-        self._refresh(features, reached)
+        self._refresh(features, held, reached)
         return undo
 
-    def _refresh(self, features: Features, reached: list[np.ndarray]) -> None:
+    def _refresh(self, features: Features, held: np.ndarray, reached: list[np.ndarray]) -> None:
         changed, last = reached[0], reached[-1]
-        held = features.present[changed]
+        for sign, species in ((-1, features.present[changed]), (1, held)):
+            element = self.elements(changed[species >= 0], species[species >= 0])
+            features.counts += sign * np.bincount(element, minlength=len(features.counts))
+        features.present[changed] = held
         there = changed[held >= 0]
         features.up[0][there] = self.sent[self.elements(there, held[held >= 0])]
         features.total -= int(features.energy[last].sum())
@@ -157,10 +163,7 @@ class Engine:
 
     def energy(self, features: Features) -> float:
         """Total energy in eV."""
-        held = features.present >= 0
-        element = self.elements(np.flatnonzero(held), features.present[held])
-        counts = np.bincount(element, minlength=len(self.parameters.isolated))
-        return float(counts @ self.parameters.isolated) + features.total * UNIT
+        return float(features.counts @ self.parameters.isolated) + features.total * UNIT
 
     # ---- one layer -------------------------------------------------------------------------
 
@@ -430,6 +433,7 @@ class Undo:
         self._up = [u[where] for u, where in zip(features.up, reached, strict=False)]
         self._hidden = [h[where] for h, where in zip(features.hidden, reached[1:], strict=False)]
         self._energy, self._total = features.energy[reached[-1]], features.total
+        self._counts = features.counts.copy()
 
     def put_back(self) -> None:
         """Return the features to what they were."""
@@ -440,4 +444,4 @@ class Undo:
         for array, old, where in zip(f.hidden, self._hidden, reached[1:], strict=False):
             array[where] = old
         f.energy[reached[-1]] = self._energy
-        f.total = self._total
+        f.total, f.counts = self._total, self._counts

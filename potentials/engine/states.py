@@ -110,11 +110,12 @@ class States:
         if len(sites) == 0:
             return True
         engine = self.engine
-        reached = engine.reach(np.unique(self._positions[sites]))
+        reached = engine.reach(self._positions[sites])
         work = sum(len(some) for some in reached[1:])
         if work > _LOCAL * engine.geometry.n_positions * (len(reached) - 1):
             return False
-        kept.undo = engine.update(kept.features, self._present(occupation), reached)
+        held = self._local[sites, occupation[sites]]
+        kept.undo = engine.update(kept.features, held, reached)
         kept.before, kept.occupation = kept.occupation, occupation.copy()
         return True
 
