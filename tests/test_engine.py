@@ -1,0 +1,290 @@
+"""The compiled engine: equal to the modules of mace-torch, and to itself whatever came before."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alchemc import AlchemicalMACE, builders
+from alchemc.errors import InputError, ModelError
+from alchemc.potentials.engine import engine as engine_module
+from alchemc.potentials.engine import geometry as geometry_module
+from alchemc.potentials.engine.states import States
+from mace_families import FAMILIES, random_model
+
+
+@pytest.fixture(autouse=True)
+def without_content_hash(monkeypatch):
+    """Naming a module by its content rebuilds it, which takes longer than most tests here."""
+    monkeypatch.setattr("alchemc.potentials.storage.content_sha256", lambda model: "0" * 64)
+
+
+COVERED = [name for name in FAMILIES if not name.startswith(("non-linear", "attention"))]
+UNCOVERED = [name for name in FAMILIES if name not in COVERED]
+SPECIES = ("Sc", "Ta", "Nb", "X")
+
+
+@functools.cache
+def lattice(size=(2, 2, 1), species=SPECIES):
+    return builders.perovskite("Sr", species, "O", a=3.95, size=size)
+
+
+@functools.cache
+def long_lattice():
+    """A cell much longer than a change reaches, with a model of r_max 3 Å: 60 atoms in a row."""
+    return builders.perovskite("Sr", ("Sc", "Ta", "X"), "O", a=3.95, size=(1, 1, 12))
+
+
+@functools.cache
+def potential(family="plain", where="ideal", engine="compiled", dtype="float64", **options):
+    cell = lattice() if where != "long" else long_lattice()
+    model = random_model(family, r_max=3.0 if where == "long" else 4.5)
+    head = "omat" if family == "non-linear, two heads, ZBL" else None
+    found = AlchemicalMACE(
+        cell, model, engine=engine, device="cpu", dtype=dtype, memory=0, head=head, **options
+    )
+    if where == "displaced":
+        found = found.at(cell.displaced_positions(0.05, seed=3))
+    return found
+
+
+def occupations_of(hamiltonian, n, seed=0):
+    rng = np.random.default_rng(seed)
+    sites = hamiltonian.lattice
+    return rng.integers(0, sites.n_species_max, size=(n, sites.n_sites)).astype(np.int8)
+
+
+def both(family, where, dtype="float64"):
+    return potential(family, where, "compiled", dtype), potential(family, where, "torch", dtype)
+
+
+@pytest.fixture
+def compact(monkeypatch):
+    """Tables of first-layer messages even in cells that are too small for them to pay."""
+    monkeypatch.setattr(geometry_module.Geometry, "compact", True)
+
+
+# ---- equal to mace-torch --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["ideal", "displaced"])
+@pytest.mark.parametrize("family", COVERED)
+def test_energy_and_gradient_are_those_of_the_models_own_modules(family, where):
+    ours, torchs = both(family, where)
+    occupations = occupations_of(ours, 3)
+    energy, gradient = ours.energy_and_gradient(occupations)
+    expected, slopes = torchs.energy_and_gradient(occupations)
+    np.testing.assert_allclose(energy, expected, rtol=0, atol=5e-12)
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=2e-12)
+    assert np.array_equal(ours.energy(occupations), energy)
+
+
+@pytest.mark.parametrize("family", COVERED)
+def test_the_table_of_first_layer_messages_changes_rounding_alone(family, compact):
+    _, torchs = both(family, "ideal")
+    ours = torchs.at(torchs.positions)
+    ours._parameters = potential(family, "ideal")._parameters
+    occupations = occupations_of(ours, 2)
+    energy, gradient = ours.energy_and_gradient(occupations)
+    assert ours._states.engine._first is not None
+    expected, slopes = torchs.energy_and_gradient(occupations)
+    np.testing.assert_allclose(energy, expected, rtol=0, atol=5e-12)
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=2e-12)
+
+
+@pytest.mark.parametrize("family", ["plain", "density, Agnesi, vectors, ZBL"])
+def test_single_precision_is_single_precision(family):
+    ours, exact = potential(family, dtype="float32"), potential(family)
+    occupations = occupations_of(ours, 2)
+    energy, gradient = ours.energy_and_gradient(occupations)
+    expected, slopes = exact.energy_and_gradient(occupations)
+    assert 0 < np.abs(energy - expected).max() < 1e-4
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=1e-4)
+    assert energy.dtype == np.float64
+
+
+@pytest.mark.parametrize("family", UNCOVERED)
+def test_what_is_not_covered_is_left_to_torch(family):
+    with pytest.raises(
+        ModelError, match=r'compiled engine does not cover .* set engine to "torch"'
+    ):
+        potential(family)
+    assert potential(family, engine="auto").engine == "torch"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "numba"}, "engine is 'numba'; give one of auto, compiled, torch"),
+        ({"threads": 0}, "threads is 0; give a whole number, 1 or more"),
+        ({"threads": 1.5}, "threads is 1.5"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        AlchemicalMACE(lattice(), random_model("plain"), device="cpu", **options)
+
+
+# ---- equal to itself ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 4096])
+def test_no_bit_depends_on_the_chunks(chunk, monkeypatch):
+    for family, where in [("plain", "displaced"), ("density, Agnesi, vectors, ZBL", "ideal")]:
+        hamiltonian = potential(family, where)
+        occupations = occupations_of(hamiltonian, 2)
+        energy, gradient = hamiltonian.energy_and_gradient(occupations)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine_module, "CHUNK", chunk)
+            again = hamiltonian.energy_and_gradient(occupations)
+        assert np.array_equal(energy, again[0])
+        assert np.array_equal(gradient, again[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_bit_depends_on_the_number_of_threads(dtype, monkeypatch):
+    monkeypatch.setattr(engine_module, "CHUNK", 4)
+    one, many = potential(dtype=dtype), potential(dtype=dtype, threads=3)
+    occupations = occupations_of(one, 3)
+    for ours, theirs in zip(
+        one.energy_and_gradient(occupations), many.energy_and_gradient(occupations), strict=True
+    ):
+        assert np.array_equal(ours, theirs)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    changes=st.lists(
+        st.lists(st.tuples(st.integers(0, 11), st.integers(0, 2)), min_size=1, max_size=3),
+        min_size=1,
+        max_size=12,
+    ),
+    family=st.sampled_from(["plain", "density, Agnesi, vectors, ZBL"]),
+)
+def test_local_updates_leave_no_trace(changes, family):
+    """After any history the energy is, bit for bit, that of an evaluation from nothing."""
+    hamiltonian = potential(family, "long")
+    start = occupations_of(hamiltonian, 1)[0]
+    occupation = start.copy()
+    hamiltonian.energy(occupation)
+    for change in changes:
+        occupation = occupation.copy()
+        for site, species in change:
+            occupation[site] = species
+        walked = hamiltonian.energy(occupation)
+        states = hamiltonian._states
+        fresh = states.engine.energy(states.engine.features(states._present(occupation)))
+        assert walked == fresh
+        if len(change) == 2:  # refused: go back
+            occupation = start.copy()
+            hamiltonian.energy(occupation)
+
+
+def test_a_change_is_computed_only_where_it_reaches(monkeypatch):
+    hamiltonian = potential("plain", "long")
+    occupation = np.zeros(hamiltonian.lattice.n_sites, dtype=np.int8)
+    hamiltonian.energy(occupation)
+    engine, rows = hamiltonian._states.engine, []
+    each = engine.each
+    monkeypatch.setattr(
+        engine, "each", lambda part, work: rows.append(len(part)) or each(part, work)
+    )
+    changed = occupation.copy()
+    changed[3] = 1
+    hamiltonian.energy(changed)
+    one, two = (len(some) for some in engine.reach(hamiltonian.lattice.sites[3:4])[1:])
+    assert rows == [one, two]
+    assert one < two < len(hamiltonian.lattice.atoms) / 2
+    rows.clear()
+    hamiltonian.energy(occupation)  # as after a refusal: what was there is put back
+    assert rows == []
+
+
+def test_reach_is_r_max_per_layer():
+    hamiltonian = potential("plain", "long")
+    hamiltonian.energy(occupations_of(hamiltonian, 1))
+    engine, atoms = hamiltonian._states.engine, hamiltonian.lattice.atoms
+    site = hamiltonian.lattice.sites[5]
+    distances = atoms.get_distances(site, np.arange(len(atoms)), mic=True)
+    reached = engine.reach(np.array([site]))
+    assert set(reached[1]) == {site, *np.flatnonzero(distances < 3.0)}
+    assert max(distances[reached[2]]) < 6.0
+    assert np.array_equal(reached[0], [site])
+
+
+def test_changes_of_energy_are_exact_and_drift_is_none():
+    """A thousand accepted and refused changes add up to the energy at the end, to rounding."""
+    hamiltonian = potential("plain", "long")
+    rng = np.random.default_rng(2)
+    occupation = occupations_of(hamiltonian, 1)
+    energy = hamiltonian.energy(occupation)[0]
+    for _ in range(1000):
+        sites = rng.choice(hamiltonian.lattice.n_sites, size=(1, 2), replace=False)
+        species = rng.integers(0, 3, size=(1, 2))
+        change = hamiltonian.energy_change(occupation, sites, species)[0]
+        if rng.random() < 0.5:
+            occupation[0, sites[0]] = species[0]
+            energy += change
+    torchs = AlchemicalMACE(
+        long_lattice(), random_model("plain", r_max=3.0), engine="torch", device="cpu"
+    )
+    assert abs(energy - hamiltonian.energy(occupation)[0]) < 1e-10
+    assert abs(energy - torchs.energy(occupation)[0]) < 1e-10
+
+
+def test_features_are_kept_within_their_memory():
+    hamiltonian = potential("plain", "long")
+    occupations = occupations_of(hamiltonian, 6, seed=8)
+    hamiltonian.energy(occupations[:1])
+    engine = hamiltonian._states.engine
+    size = engine.features(hamiltonian._states._present(occupations[0])).nbytes
+    states = States(engine, hamiltonian.lattice, hamiltonian._nodes, memory=2 * size)
+    energies = [states.energy(one) for one in occupations]
+    assert 1 <= len(states._kept) <= 2
+    assert energies == [states.energy(one) for one in occupations]
+
+
+def test_chains_of_several_threads_share_one_model():
+    from concurrent.futures import ThreadPoolExecutor
+
+    hamiltonian = potential("plain", "long")
+    occupations = occupations_of(hamiltonian, 24, seed=4)
+    alone = [hamiltonian.energy(one) for one in occupations]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(hamiltonian.energy, occupations)) == alone
+
+
+# ---- the tests above can fail ---------------------------------------------------------------
+
+
+class ShortReach(engine_module.Engine):
+    """Believes that a change reaches as far as one layer in every layer."""
+
+    def reach(self, changed):
+        first, one, *rest = super().reach(changed)
+        return [first, one, *(one for _ in rest)]
+
+
+class NoNeighbours(engine_module.Engine):
+    """Recomputes the changed sites alone in the first layer."""
+
+    def reach(self, changed):
+        first, _, *rest = super().reach(changed)
+        return [first, first, *rest]
+
+
+@pytest.mark.parametrize("broken", [ShortReach, NoNeighbours])
+def test_too_short_a_reach_is_noticed(broken, monkeypatch):
+    hamiltonian = potential("plain", "long")
+    occupation = occupations_of(hamiltonian, 1)[0]
+    changed = occupation.copy()
+    changed[3] = (changed[3] + 1) % 2
+    expected = hamiltonian.energy(changed)
+    monkeypatch.setattr("alchemc.potentials.alchemical_mace.Engine", broken)
+    wrong = hamiltonian.at(hamiltonian.positions)
+    wrong.energy(occupation)
+    assert wrong.energy(changed) != expected
