@@ -4,174 +4,30 @@ Stock means chgnet's own CHGNetCalculator in float32, and chgnet's own network e
 float64. Between occupations an explicit graph, built by loops, is run through chgnet's layers.
 """
 
-import copy
 import dataclasses
-import functools
-import subprocess
-import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
 from alchemc import Lattice, Sublattice, builders
-from alchemc.errors import InputError, ModelError
-from alchemc.potentials import AlchemicalCHGNet, _chgnet, alchemical_chgnet
+from alchemc.potentials import AlchemicalCHGNet, alchemical_chgnet
 from alchemc.protocols import Hamiltonian
+from chgnet_reference import (
+    LATTICES,
+    SMALL,
+    atoms_of,
+    double_precision,
+    explicit_energy,
+    hamiltonian_of,
+    interior_point,
+    lattice_of,
+    some_occupations,
+    stock_calculator,
+)
 
 pytest.importorskip("chgnet", reason="chgnet comes with the extras chgnet and train")
-
-
-@functools.cache
-def lattice_of(name):
-    if name == "perovskite":
-        return builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.08, size=(2, 2, 1))
-    if name == "rock salt":
-        return builders.rocksalt(("Mg", "Ni"), "O", a=4.2)
-    if name == "one cell, three species, vacancies":  # every atom sees its own images
-        return builders.perovskite("Sr", ("Mn", "Ti", "X"), ("O", "X"), a=3.9)
-    assert name == "two sublattices"
-    return builders.perovskite(("Sr", "La"), ("Co", "Ti"), "O", a=3.9, size=(2, 1, 1))
-
-
-LATTICES = ("perovskite", "rock salt", "one cell, three species, vacancies", "two sublattices")
-SMALL = ("one cell, three species, vacancies", "two sublattices")
-
-
-@functools.cache
-def hamiltonian_of(name, dtype="float64", model="0.3.0"):
-    lattice = lattice_of(name)
-    positions = lattice.displaced_positions(0.1, seed=4)
-    return AlchemicalCHGNet(lattice, model, device="cpu", dtype=dtype, positions=positions)
-
-
-def some_occupations(lattice, n, seed=11):
-    counts = lattice.allowed.sum(axis=1)
-    drawn = np.random.default_rng(seed).integers(0, counts, size=(n, lattice.n_sites))
-    return drawn.astype(np.int8)
-
-
-def interior_point(lattice, seed=3):
-    lam = np.random.default_rng(seed).dirichlet(np.ones(lattice.n_species_max), lattice.n_sites)
-    lam = np.where(lattice.allowed, lam, 0.0)
-    return lam / lam.sum(axis=1, keepdims=True)
-
-
-# ---- the stock model -------------------------------------------------------------------------
-
-
-@functools.cache
-def stock_calculator(model="0.3.0"):
-    from chgnet.model import CHGNet, CHGNetCalculator
-
-    module = CHGNet.load(model_name=model, use_device="cpu", verbose=False)
-    return CHGNetCalculator(module, use_device="cpu")
-
-
-@functools.cache
-def stock_in_double():
-    return copy.deepcopy(stock_calculator().model).double().requires_grad_(False).eval()
-
-
-def atoms_of(hamiltonian, occupation):
-    """The atoms that are there, and which of the lattice's atoms they are."""
-    lattice = hamiltonian.lattice
-    atoms = lattice.to_atoms(occupation, positions=hamiltonian.positions, cell=hamiltonian.cell)
-    there = np.ones(len(lattice.atoms), dtype=bool)
-    there[lattice.sites[lattice.atomic_numbers[np.arange(lattice.n_sites), occupation] == 0]] = 0
-    return atoms, there
-
-
-def double_precision(atoms):
-    """Energy, forces and stress of chgnet's own network, run in float64."""
-    from chgnet.model.model import BatchedGraph
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    model = stock_in_double()
-    structure = AseAtomsAdaptor.get_structure(atoms)
-    graph = model.graph_converter(structure)
-    graph.lattice = torch.tensor(structure.lattice.matrix)
-    graph.atom_frac_coord = torch.tensor(structure.frac_coords).requires_grad_(True)
-    graph.neighbor_image = graph.neighbor_image.double()
-    batch = BatchedGraph.from_graphs(
-        [graph], model.bond_basis_expansion, model.angle_basis_expansion, compute_stress=True
-    )
-    energy = model._compute(batch)["e"].sum() * len(atoms)
-    slopes = torch.autograd.grad(energy, [batch.atom_positions[0], batch.strains[0]])
-    isolated = model.composition_model.fc.weight[0, graph.atomic_number - 1].sum()
-    return (energy + isolated).item(), -slopes[0].numpy(), slopes[1].numpy() / atoms.get_volume()
-
-
-# ---- an explicit graph of nodes --------------------------------------------------------------
-
-
-def explicit_graph(hamiltonian):
-    """Directed bonds between nodes and pairs of those with one centre, by loops."""
-    atoms = hamiltonian.lattice.atoms.copy()
-    atoms.set_cell(hamiltonian.cell)
-    atoms.positions = hamiltonian.positions
-    nodes_at = [np.flatnonzero(hamiltonian._nodes.atom == a) for a in range(len(atoms))]
-    bonds, vectors, places = [], [], []
-    for i, j, shift, vector in zip(*neighbor_list("ijSD", atoms, 6.0), strict=True):
-        for centre in nodes_at[i]:
-            for far in nodes_at[j]:
-                bonds.append((int(centre), int(far), tuple(int(s) for s in shift)))
-                vectors.append(-vector)
-                places.append((int(j), *bonds[-1][2]))
-    row = {bond: r for r, bond in enumerate(bonds)}
-    reverse = [row[(q, p, tuple(-s for s in shift))] for p, q, shift in bonds]
-    undirected = np.minimum(np.arange(len(bonds)), reverse)
-    lengths = np.linalg.norm(vectors, axis=1)
-    angles = [
-        (d, e)
-        for d in np.flatnonzero(lengths < 3.0)
-        for e in np.flatnonzero(lengths < 3.0)
-        if bonds[d][0] == bonds[e][0] and places[d] != places[e]
-    ]
-    ends = np.array([(p, q) for p, q, _ in bonds])
-    return ends, torch.tensor(np.array(vectors)), undirected, np.array(angles)
-
-
-def explicit_energy(hamiltonian, lam, far_end="other"):
-    """E(λ) and its gradient, from chgnet's layers on the explicit graph."""
-    model = stock_in_double()
-    ends, vectors, undirected, angles = explicit_graph(hamiltonian)
-    centre, far = torch.tensor(ends.T.copy())
-    one, other = torch.tensor(angles.T.copy())
-    undirected = torch.tensor(undirected)
-    weights = torch.tensor(hamiltonian._nodes.weights(lam)).requires_grad_(True)
-    lengths = torch.linalg.norm(vectors, dim=1)
-    bases = model.bond_basis_expansion.rbf_expansion_ag(lengths)
-    smooth = model.bond_weights_bg(model.bond_basis_expansion.rbf_expansion_bg(lengths))
-    units = vectors / lengths[:, None]
-    bends = model.angle_basis_expansion(units[one], units[other])
-    numbers = torch.tensor(hamiltonian._numbers)
-    atoms, bonds = model.atom_embedding(numbers - 1), model.bond_embedding(bases)
-    corners = model.angle_embedding(bends)
-    bond_graph = torch.stack([centre[one], undirected[one], undirected[other]], dim=1)
-    edge_weights = model.bond_weights_ag(bases) * weights[far, None]
-    sender = far[other] if far_end == "other" else far[one]
-    for layer in range(4):
-        atoms = model.atom_conv_layers[layer](
-            atoms, bonds[undirected], edge_weights, torch.stack([centre, far], dim=1),
-            torch.arange(len(far)),
-        )  # fmt: skip
-        if layer == 3:
-            break
-        bond_layer = model.bond_conv_layers[layer]
-        seen = torch.cat([bonds[bond_graph[:, 1]], bonds[bond_graph[:, 2]], corners], dim=1)
-        messages = bond_layer.twoBody_bond(torch.cat([seen, atoms[bond_graph[:, 0]]], dim=1))
-        messages = messages * smooth[one] * smooth[other] * weights[sender, None]
-        sums = torch.zeros_like(bonds).index_add(0, bond_graph[:, 1], messages)
-        bonds = bonds + bond_layer.mlp_out(sums)
-        corners = model.angle_layers[layer](atoms, bonds, corners, bond_graph)
-    energies = model.mlp(model.readout_norm(atoms)).view(-1)
-    energy = (weights * (energies + model.composition_model.fc.weight[0, numbers - 1])).sum()
-    (slope,) = torch.autograd.grad(energy, weights)
-    return energy.item(), hamiltonian._nodes.spread(slope.numpy(), lam.shape)
 
 
 # ---- at occupations --------------------------------------------------------------------------
@@ -306,7 +162,7 @@ def finite_difference(hamiltonian, lam, entries, step=1e-4):
 def test_the_gradient_is_the_derivative_at_occupations_and_inside(name):
     hamiltonian = hamiltonian_of(name)
     lattice = hamiltonian.lattice
-    entries = np.argwhere(lattice.allowed)[:6]
+    entries = np.argwhere(lattice.allowed)[-3:]
     occupation = some_occupations(lattice, 1, seed=5)[0]
     _, gradient = hamiltonian.energy_and_gradient(occupation)
     expected = finite_difference(hamiltonian, lattice.weights(occupation), entries)
@@ -458,67 +314,3 @@ def test_a_view_at_other_positions_leaves_the_model_as_it_was():
     assert hamiltonian.energy(occupation) == before
     assert isinstance(hamiltonian, Hamiltonian)
     assert isinstance(view, Hamiltonian)
-
-
-# ---- loading ---------------------------------------------------------------------------------
-
-
-def test_the_model_says_what_it_is():
-    info = hamiltonian_of("rock salt", "float32").model_info
-    assert (info.name, info.kind, info.dtype) == ("CHGNet 0.3.0", "chgnet", "float32")
-    assert info.sha256.startswith("d14ab7c0")
-    assert len(info.elements) == 89
-    assert info.r_max == 6.0
-    assert "BSD" in info.licence
-
-
-def test_errors_name_the_value_and_the_remedy(monkeypatch):
-    lattice = lattice_of("rock salt")
-    with pytest.raises(ModelError, match=r"'0.2.0' is not covered; choose one of '0.3.0', 'r2s"):
-        AlchemicalCHGNet(lattice, "0.2.0")
-    with pytest.raises(ModelError, match="does not know the element Po"):
-        AlchemicalCHGNet(builders.rocksalt(("Mg", "Po"), "O", a=4.2))
-    hamiltonian = hamiltonian_of("rock salt", "float32")
-    with pytest.raises(InputError, match="mixing is 'paper'; give one of sites"):
-        hamiltonian.mixed_energy(interior_point(lattice), mixing="paper")
-    with pytest.raises(InputError, match="dtype is 'float16'"):
-        AlchemicalCHGNet(lattice, dtype="float16")
-    with pytest.raises(InputError, match="no two atoms overlap"):
-        hamiltonian.at(np.zeros_like(hamiltonian.positions))
-    changed = _chgnet.CHGNET_MODELS["0.3.0"]._replace(sha256="0" * 64)
-    monkeypatch.setitem(_chgnet.CHGNET_MODELS, "0.3.0", changed)
-    with pytest.raises(ModelError, match=r"is not the file of chgnet 0\.4\.2"):
-        AlchemicalCHGNet(lattice)
-    monkeypatch.setitem(_chgnet.CHGNET_MODELS, "0.3.0", changed._replace(file="none"))
-    with pytest.raises(ModelError, match="cannot be read"):
-        AlchemicalCHGNet(lattice)
-    monkeypatch.setitem(sys.modules, "chgnet", None)
-    with pytest.raises(ModelError, match=r'install it with pip install "alchemc\[chgnet\]"'):
-        AlchemicalCHGNet(lattice)
-
-
-SETTINGS = """
-import os, warnings, numpy, torch
-import alchemc.potentials.alchemical_mace
-from alchemc import builders
-def settings():
-    return (dict(os.environ), list(warnings.filters), torch.get_default_dtype(),
-            torch.get_num_threads(), torch.get_rng_state().tolist(), numpy.geterr())
-torch.set_default_dtype(torch.float64)
-lattice, before = builders.rocksalt(("Mg", "Ni"), "O", a=4.2), settings()
-from alchemc import AlchemicalCHGNet
-AlchemicalCHGNet(lattice, device="cpu").energy(numpy.zeros(lattice.n_sites, dtype=int))
-assert settings() == before, [a for a, b in zip(settings(), before) if a != b]
-"""
-
-
-def test_loading_leaves_the_process_as_it_was_and_prints_nothing():
-    command = [sys.executable, "-c", SETTINGS]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-
-
-def test_no_warning_is_raised():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        AlchemicalCHGNet(lattice_of("rock salt"), device="cpu").energy(np.zeros(4, dtype=int))
