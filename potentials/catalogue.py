@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 FOUNDATIONS = "mace.calculators.foundations_models"
-CHGNET = "0.3.0"
 _NUMBERS = (*range(1, 84), *range(89, 95))
 """The 89 elements of MPtrj, and so of CHGNet and of every MACE model here: all up to Pu but Po, At,
 Rn, Fr and Ra (Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-00716-3;
 Batatia et al., arXiv:2401.00096). The file itself decides when it is loaded."""
+_CHGNET_DATA = {"0.3.0": "MPtrj (PBE+U)", "r2scan": "MPtrj, MP-r2SCAN (r2SCAN)"}
 _LBNL = "BSD-3-Clause-LBNL"
 _ASL = "ASL (academic use only)"
 _FAMILIES = {  # name begins with: trained on, licence; github.com/ACEsuit/mace-foundations
@@ -72,9 +72,9 @@ def list_models() -> list[ModelEntry]:
     Examples
     --------
     >>> [(entry.potential, entry.name) for entry in list_models()][:3]
-    [('mace', 'bundled'), ('chgnet', '0.3.0'), ('mace', 'small')]
+    [('mace', 'bundled'), ('chgnet', '0.3.0'), ('chgnet', 'r2scan')]
     """
-    return [_bundled(), _chgnet(), *(_foundation(name) for name in foundation_names())]
+    return [_bundled(), *_chgnet(), *(_foundation(name) for name in foundation_names())]
 
 
 def element_ranges(symbols: Iterable[str]) -> str:
@@ -135,24 +135,30 @@ def _bundled() -> ModelEntry:
 # ---- CHGNet ----------------------------------------------------------------------------------
 
 
-def _chgnet() -> ModelEntry:
+def _chgnet() -> list[ModelEntry]:
     """CHGNet, by what lies in its package's folder: importing it would take torch and seconds."""
+    from ._chgnet import CHGNET_MODELS  # noqa: PLC0415  (imports this module)
+
     found = importlib.util.find_spec("chgnet")
-    weights = [
-        path
-        for place in (found.submodule_search_locations if found else None) or []
-        for path in sorted(Path(place, "pretrained", CHGNET).glob("*.pth.tar"))
-    ]
-    return ModelEntry(
-        name=CHGNET,
-        potential="chgnet",
-        kind="wheel",
-        at_hand=bool(weights),
-        elements=_symbols(_NUMBERS),
-        trained_on="MPtrj (PBE+U)",
-        licence=_LBNL,
-        sha256=file_sha256(weights[0]) if weights else None,
-    )
+    places = (found.submodule_search_locations if found else None) or []
+    entries = []
+    for name, weights in CHGNET_MODELS.items():
+        paths = [Path(place, "pretrained", weights.file) for place in places]
+        files = [path for path in paths if path.is_file()]
+        seen = (z for z in _NUMBERS if z not in weights.unseen)
+        entries.append(
+            ModelEntry(
+                name=name,
+                potential="chgnet",
+                kind="wheel",
+                at_hand=bool(files),
+                elements=_symbols(seen),
+                trained_on=_CHGNET_DATA.get(name, _UNKNOWN[0]),
+                licence=_LBNL,
+                sha256=file_sha256(files[0]) if files else None,
+            )
+        )
+    return entries
 
 
 # ---- foundation models of MACE ---------------------------------------------------------------

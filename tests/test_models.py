@@ -54,7 +54,7 @@ def test_a_model_of_a_later_mace_is_listed_without_claims(monkeypatch):
 def test_chgnet_is_listed_by_its_folder_without_torch():
     code = (
         "import sys; from alchemc.potentials import catalogue; "
-        "entry = catalogue._chgnet(); print(entry.sha256); "
+        "entry = catalogue._chgnet()[0]; print(entry.sha256); "
         "print(sorted({'torch', 'chgnet', 'mace'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -67,10 +67,16 @@ def test_chgnet_is_listed_by_its_folder_without_torch():
 
 def test_chgnet_is_not_at_hand_without_its_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (entry,) = [entry for entry in list_models() if entry.potential == "chgnet"]
-    assert not entry.at_hand
-    assert entry.sha256 is None
-    assert any("alchemc[chgnet]" in line for line in model_lines([entry]))
+    entries = [entry for entry in list_models() if entry.potential == "chgnet"]
+    assert [entry.name for entry in entries] == ["0.3.0", "r2scan"]
+    assert not any(entry.at_hand or entry.sha256 for entry in entries)
+    assert sum("alchemc[chgnet]" in line for line in model_lines(entries)) == 1
+
+
+def test_chgnet_knows_the_elements_its_training_saw(entries):
+    elements = {e.name: set(e.elements) for e in entries if e.potential == "chgnet"}
+    assert len(elements["0.3.0"]) == 89
+    assert elements["0.3.0"] - elements["r2scan"] == {"Yb"}
 
 
 def printed(models, width: int) -> str:
