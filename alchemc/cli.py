@@ -148,7 +148,15 @@ def run(
     def start(progress: Callable[[Progress], None], stop: _StopRequest) -> bool:
         from .campaign.runs import start_run
 
-        return start_run(config, directory, campaign.parent, progress=progress, should_stop=stop)
+        return start_run(
+            config,
+            directory,
+            campaign.parent,
+            progress=progress,
+            should_stop=stop,
+            tell=typer.echo,
+            warn=_complain,
+        )
 
     return _sample(start, directory, quiet)
 
@@ -160,7 +168,9 @@ def resume(directory: RunArgument, quiet: Quiet = False) -> int:
     def go_on(progress: Callable[[Progress], None], stop: _StopRequest) -> bool:
         from .campaign.runs import resume_run
 
-        return resume_run(directory, progress=progress, should_stop=stop, warn=_complain)
+        return resume_run(
+            directory, progress=progress, should_stop=stop, tell=typer.echo, warn=_complain
+        )
 
     return _sample(go_on, directory, quiet)
 
@@ -265,6 +275,7 @@ def _print_results(results: dict[str, Any]) -> None:
 
     console = _console()
     _print_text(console, results["title"] or results["formula"])
+    _print_text(console, f"landscape: {results['landscape']}")
     for table in result_tables(results, console):
         console.print(table)
     if results["transition"] and results["transition"]["order"]:

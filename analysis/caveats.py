@@ -18,6 +18,7 @@ __all__ = [
     "general_caveats",
     "landscape",
     "missed_precision",
+    "outside_domain",
     "shortcoming",
     "unconverged",
 ]
@@ -33,6 +34,11 @@ MAGNETIC = frozenset(
     ]
 )
 NEVER_CHANGED = "never changed, or has too few draws: its error is unknown"
+RELAXED = {
+    False: "relaxed positions, fixed cell",
+    "isotropic": "relaxed positions and volume, zero pressure",
+    "full": "relaxed positions and cell, zero pressure",
+}
 LOCAL_POTENTIALS = frozenset({"mace", "chgnet"})
 
 
@@ -51,10 +57,13 @@ def landscape(config: Mapping[str, Any]) -> str:
     --------
     >>> landscape({"structure": {"displacement": 0.0}})
     'ideal positions, fixed cell'
+    >>> landscape({"potential": {"relax": {"cell": "isotropic"}}})
+    'relaxed positions and volume, zero pressure'
     """
     structure = config.get("structure", {})
-    if config.get("potential", {}).get("relax"):
-        return "relaxed positions, fixed cell"
+    relax = _relaxation(config)
+    if relax is not None:
+        return RELAXED[relax.get("cell") or False]
     if not structure:
         return "positions and cell as the energy model was given them"
     amplitude = float(structure.get("displacement") or 0.0)
@@ -63,6 +72,13 @@ def landscape(config: Mapping[str, Any]) -> str:
     if structure.get("file"):
         return "positions of the structure file, fixed cell"
     return "ideal positions, fixed cell"
+
+
+def _relaxation(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    relax = config.get("potential", {}).get("relax")
+    if isinstance(relax, Mapping):
+        return relax
+    return {} if relax else None
 
 
 def shortcoming(result: Summary) -> str:
@@ -101,10 +117,14 @@ def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
             "critical",
             "above-melting",
             f"The apparent ordering temperature ({value}) {reach} above 2,500 K: above melting. "
-            f"It is what this potential gives for {where}. Relaxation and vibrations lower such a "
+            f"It is what this potential gives for {where}. {_missing(where)} lower such a "
             "temperature, often several-fold; a real crystal would melt first.",
         )
     ]
+
+
+def _missing(where: str) -> str:
+    return "Vibrations may" if where in RELAXED.values() else "Relaxation and vibrations"
 
 
 def unconverged(quantities_by_point: Mapping[float, Mapping[str, Summary]]) -> list[Caveat]:
@@ -152,7 +172,12 @@ def missed_precision(
 
 
 def general_caveats(
-    lattice: Lattice, config: Mapping[str, Any], temperatures: Sequence[float], n_chains: int
+    lattice: Lattice,
+    config: Mapping[str, Any],
+    temperatures: Sequence[float],
+    n_chains: int,
+    *,
+    guarded: bool,
 ) -> list[Caveat]:
     """Caveats that follow from the material, the potential and the kind of run alone."""
     found = []
@@ -172,7 +197,21 @@ def general_caveats(
             "oxides melt, and those points describe the model on a fixed lattice only."
         )
         found.append(Caveat("note", "hot-points", text))
-    found.append(Caveat("note", "landscape", f"Energies are for {landscape(config)}."))
+    text = f"Energies are for {landscape(config)}."
+    relax = _relaxation(config)
+    if relax:
+        text += (
+            f" Each is that of the minimum reached from a start displaced by "
+            f"{relax.get('displacement', 0.0):g} Å per Cartesian component"
+            + (
+                f", lowest of {relax['references']} starts"
+                if relax.get("references", 1) > 1
+                else ""
+            )
+            + f", relaxed to forces below {relax.get('fmax', 0.0):.2g} eV/Å; other starts may lead "
+            "to other minima."
+        )
+    found.append(Caveat("note", "landscape", text))
     if len(temperatures) > 1:
         text = (
             f"One cell size ({lattice.n_sites} mixed sites, {len(lattice.atoms)} atoms): "
@@ -186,11 +225,82 @@ def general_caveats(
         )
         found.append(Caveat("note", "coulomb", text))
         text = (
-            "A learned potential is trustworthy near what it was trained on; nothing here measures "
-            "how far these arrangements lie from that. Judge by its model card."
+            "A learned potential is trustworthy near what it was trained on. "
+            + (
+                "Its energies and forces are compared with what it knows; being inside is needed, "
+                "not enough. "
+                if guarded
+                else "Nothing here measures how far these arrangements lie from that. "
+            )
+            + "Judge by its model card."
         )
         found.append(Caveat("note", "extrapolation", text))
     return found
+
+
+def outside_domain(
+    bounds: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], temperatures: Sequence[float]
+) -> list[Caveat]:
+    """Caveats on energies and forces outside of what the energy model knows, and lost minima.
+
+    Parameters
+    ----------
+    bounds
+        What the run records as ``model.domain``.
+    findings
+        What its guard found, by the point's index.
+    temperatures
+        Those of the points (K), in the order of the sweep.
+    """
+    rows = [row for row in findings if row["point"] < len(temperatures)]
+    found = []
+    parts = [
+        _outside(rows, kind, unit)
+        for kind, unit in (("energies", "eV per atom"), ("forces", "eV/Å"))
+    ]
+    if any(parts):
+        flagged = [row for row in rows if row.get("energies_outside") or row.get("forces_outside")]
+        at = ", ".join(kelvin(temperatures[row["point"]]) for row in flagged)
+        text = (
+            f"At {at} {' and '.join(filter(None, parts))} lie outside of what the potential knows "
+            f"({_limits(bounds)}; {bounds.get('source', 'no source stated')}). It extrapolates "
+            "there: do not trust what follows from it."
+        )
+        found.append(Caveat("critical", "domain", text))
+    for row in rows:
+        if row.get("not_relaxed"):
+            at = kelvin(temperatures[row["point"]])
+            text = (
+                f"At {at} {row['not_relaxed']} relaxations found no minimum; the moves that led "
+                "there were refused, so those arrangements are missing "
+                "from the samples."
+            )
+            found.append(Caveat("warning", "not-relaxed", text))
+    return found
+
+
+def _outside(rows: Sequence[Mapping[str, Any]], kind: str, unit: str) -> str:
+    """How many energies, or configurations by their forces, and how far; empty for none."""
+    bad = [row for row in rows if row.get(f"{kind}_outside")]
+    if not bad:
+        return ""
+    count, worst = sum(row[f"{kind}_outside"] for row in bad), [row[f"{kind}_worst"] for row in bad]
+    far = "no numbers" if None in worst else f"worst {max(worst, key=abs):.3g} {unit}"
+    what = "stored energies" if kind == "energies" else "configurations by their forces"
+    return f"{count} {what} ({far})"
+
+
+def _limits(bounds: Mapping[str, Any]) -> str:
+    parts = [f"force components up to {bounds.get('force', 0.0):g} eV/Å"]
+    if "energy" in bounds:
+        low, high = bounds["energy"]
+        parts.insert(0, f"energies from {low:g} to {high:g} eV per atom above references")
+    else:
+        limit = (
+            f"energies within {bounds.get('deviation', 0.0):g} eV per atom of random arrangements"
+        )
+        parts.insert(0, limit)
+    return ", ".join(parts)
 
 
 def _elements(lattice: Lattice) -> set[str]:

@@ -22,6 +22,7 @@ from .caveats import (
     general_caveats,
     landscape,
     missed_precision,
+    outside_domain,
     shortcoming,
     unconverged,
 )
@@ -98,7 +99,7 @@ def analyze_run(
         "sublattices": _compositions(run.lattice, sampled[0]),
         "landscape": landscape(run.config),
         "points": [point.to_dict() for point in results],
-        "transition": _transition_dict(transition, results),
+        "transition": _transition_dict(transition, results, landscape(run.config)),
         "caveats": [c._asdict() for c in _caveats(run, results, transition, left_out)],
     }
 
@@ -296,9 +297,12 @@ def _transition(
 
 
 def _transition_dict(
-    transition: ApparentTransition | None, results: Sequence[_Point]
+    transition: ApparentTransition | None, results: Sequence[_Point], where: str
 ) -> dict[str, Any] | None:
-    """Plain data; ``converged`` says whether every temperature of the bracket has converged."""
+    """Plain data; ``converged`` says whether every temperature of the bracket has converged.
+
+    A temperature in the text is followed by ``where`` it is one, the landscape.
+    """
     if transition is None:
         return None
     result = transition._asdict()
@@ -307,9 +311,17 @@ def _transition_dict(
     lower, upper = transition.bracket
     within = [p for p in results if (lower or 0.0) <= p.temperature <= (upper or math.inf)]
     result["converged"] = all(p.converged for p in within)
+    if transition.status in {"bracketed", "above", "below"}:
+        result["text"] += f" Landscape: {where}."
     if not result["converged"]:
         result["text"] += " It rests on chains that did not converge."
     return result
+
+
+def _bounds(run: Run) -> Mapping[str, Any]:
+    """Bounds of the energy model that the run's guard compared with; empty without a guard."""
+    model = run.attrs.get("model") or {}
+    return model.get("domain") or {}
 
 
 def _caveats(
@@ -322,7 +334,9 @@ def _caveats(
     n_chains = min(p.n_chains for p in results)
     hot = above_melting(transition, landscape(run.config)) if transition else []
     unfinished = "The run is not finished; these are the results of the draws so far."
+    in_order = [_temperature(point) for point in run.points]
     return [
+        *outside_domain(_bounds(run), run.attrs.get("domain", ()), in_order),
         *hot,
         *(
             [Caveat("warning", "unfinished", unfinished)]
@@ -333,9 +347,11 @@ def _caveats(
         *missed_precision(
             run.config.get("run", {}).get("precision", {}),
             run.attrs.get("ended_by", ()),
-            [_temperature(point) for point in run.points],
+            in_order,
         ),
-        *general_caveats(run.lattice, run.config, temperatures, n_chains),
+        *general_caveats(
+            run.lattice, run.config, temperatures, n_chains, guarded=bool(_bounds(run))
+        ),
         *left_out,
     ]
 

@@ -126,7 +126,8 @@ def _expectation(entry: Mapping[str, Any]) -> str:
             close = _closest(
                 str(entry["input"]), context["expected"].replace("'", "").split(" or ")
             )
-            return context["expected"] + (f"; did you mean '{close}'?" if close else "")
+            expected = context["expected"].replace("False", "false")
+            return expected + (f"; did you mean '{close}'?" if close else "")
         case "union":
             return str(context["of"])
         case "greater_than":

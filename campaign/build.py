@@ -14,7 +14,7 @@ from .. import ensembles, potentials, sampler
 from ..errors import InputError
 from ..lattice import Lattice, Sublattice
 from ..protocols import Hamiltonian, Kernel
-from .config import PROTOTYPE_KEYS, Config, Potential, SublatticeSection
+from .config import BUNDLED, DEFAULT_MODELS, PROTOTYPE_KEYS, Config, SublatticeSection
 from .precision import order_series
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "composition",
     "model_facts",
     "resolve",
+    "with_depth",
 ]
 
 
@@ -166,7 +167,7 @@ STEPS_TO_LEARN = 25
 
 
 def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config:
-    """Write every default out: steps per draw, warm-up, seed, composition, path of the model.
+    """Write every default out: steps, warm-up, seed, composition, path and precision of the model.
 
     Parameters
     ----------
@@ -188,9 +189,12 @@ def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config
     run = run.model_copy(update={"thin": thin, "warmup": warmup, "seed": given})
     model = config.potential.model
     path = folder / Path(model).expanduser()
-    if model != Potential().model and path.exists():
+    if model != BUNDLED and config.potential.kind not in DEFAULT_MODELS and path.exists():
         model = str(path.resolve())
-    potential = config.potential.model_copy(update={"model": model})
+    kind, device, dtype = config.potential.kind, config.potential.device, config.potential.dtype
+    placed = potentials.choose_placement(kind, device, dtype)
+    # The device stays as it was asked for: a run may be opened where there is no such GPU.
+    potential = config.potential.model_copy(update={"model": model, "dtype": placed.dtype})
     sublattices = {
         name: config.sublattices.get(name, SublatticeSection()).model_copy(
             update={"composition": fractions}
@@ -219,15 +223,26 @@ def build_hamiltonian(config: Config, crystal: Crystal) -> Hamiltonian:
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(kinds)}"
         raise InputError(f"potential.kind = '{potential.kind}' is not known; {hint}")
     options: dict[str, Any] = {"head": potential.head} if potential.head is not None else {}
-    return kinds[potential.kind](
+    if potential.trust:
+        options["trust"] = True
+    model = kinds[potential.kind](
         crystal.lattice,
         model=potential.model,
         device=potential.device,
         dtype=potential.dtype,
-        trust=potential.trust,
         positions=crystal.positions,
         **options,
     )
+    return _relaxed(model, config) if potential.relax is not None else model
+
+
+def _relaxed(model: Hamiltonian, config: Config) -> Hamiltonian:
+    """Landscape of minima of a model; as far as temperatures go, the lowest decides how deep."""
+    relax = config.potential.relax
+    assert relax is not None  # noqa: S101  (checked by the caller)
+    lowest = None if relax.fmax is not None else min(config.ensemble.temperatures)
+    options = relax.model_dump()
+    return potentials.Relaxed(model, **options, temperature=lowest)
 
 
 def build_kernel(config: Config, hamiltonian: Hamiltonian, point: Mapping[str, float]) -> Kernel:
@@ -270,6 +285,16 @@ def check_precision(config: Config, lattice: Lattice) -> None:
                     f"run.precision: '{name}' cannot be measured, its sublattice holds one "
                     "species only; leave it out"
                 )
+
+
+def with_depth(config: Config, hamiltonian: Hamiltonian) -> Config:
+    """Write out the force at which a relaxed landscape counts as relaxed."""
+    relax = config.potential.relax
+    if relax is None or relax.fmax is not None:
+        return config
+    chosen = relax.model_copy(update={"fmax": float(hamiltonian.fmax)})  # type: ignore[attr-defined]
+    potential = config.potential.model_copy(update={"relax": chosen})
+    return config.model_copy(update={"potential": potential})
 
 
 def model_facts(hamiltonian: Hamiltonian) -> dict[str, Any]:

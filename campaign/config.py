@@ -108,24 +108,65 @@ class SublatticeSection(_Section):
     charges: dict[Name, Finite] | None = None
 
 
-def _no_relaxation(value: Any) -> Any:
-    if value is True:
-        raise ValueError(
-            "relaxed energies are not available in this version; remove the key or set it to false"
-        )
-    return value
+class Relaxation(_Section):
+    """How every occupation is relaxed before its energy counts; see `potentials.Relaxed`.
+
+    ``fmax`` (eV/Å) is chosen for the lowest temperature if left out; ``cell`` says what of the
+    cell is relaxed, at zero pressure; ``references`` starts are each displaced by ``displacement``
+    (Å per Cartesian component) with the seeds ``seed``, ``seed`` + 1, …, and the lowest is taken.
+    """
+
+    fmax: Positive | None = None
+    cell: Literal[False, "isotropic", "full"] = False
+    references: Count = 1
+    displacement: NotNegative = 0.05
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+def _relaxation(value: Any) -> Any:
+    """Read ``true`` as a table of defaults and ``false`` as none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    if value is None or isinstance(value, dict | Relaxation):
+        return value
+    raise ValueError(
+        f"{value!r} is no way to relax; give true, false, or a table such as "
+        "{ cell = 'isotropic', references = 2 }"
+    )
+
+
+DEFAULT_MODELS = {"chgnet": "0.3.0"}
+BUNDLED = "bundled"
 
 
 class Potential(_Section):
-    """The energy model."""
+    """The energy model.
+
+    ``model`` is by default the bundled MACE, or CHGNet 0.3.0 with ``kind = "chgnet"``; ``dtype``
+    and ``device`` are chosen by `potentials.choose_placement` where they are ``"auto"``.
+    """
 
     kind: Name = "mace"
-    model: Name = "bundled"
+    model: Name = BUNDLED
     trust: bool = False
-    relax: Annotated[bool, BeforeValidator(_no_relaxation)] = False
-    dtype: Literal["float32", "float64"] = "float64"
+    relax: Annotated[Relaxation | None, BeforeValidator(_relaxation)] = None
+    dtype: Literal["auto", "float32", "float64"] = "auto"
     device: Name = "auto"
     head: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_of_the_kind(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("kind") in DEFAULT_MODELS:
+            return {"model": DEFAULT_MODELS[given["kind"]], **given}
+        return given
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        if self.kind == "chgnet" and (self.trust or self.head is not None):
+            key = "trust" if self.trust else "head"
+            raise ValueError(f"'{key}' belongs to kind = 'mace'; CHGNet has none, leave it out")
+        return self
 
 
 def _measured(precision: dict[str, float]) -> dict[str, float]:
@@ -244,6 +285,15 @@ class Config(_Section):
         """Whether the warm-up teaches a surrogate."""
         parts = self.sampler.kernels or []
         return "surrogate" in [self.sampler.kind, *(part.kind for part in parts)]
+
+    @model_validator(mode="after")
+    def _displaced_or_relaxed(self) -> Self:
+        if self.potential.relax is not None and self.structure.displacement > 0:
+            raise ValueError(
+                "structure.displacement and potential.relax exclude each other: the start of a "
+                "relaxation is displaced by potential.relax.displacement"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_surrogate_is_learnt_somewhere(self) -> Self:

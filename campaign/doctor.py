@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import tempfile
 import time
@@ -27,7 +28,7 @@ class Check:
 
 
 def examine(folder: Path) -> Iterator[Check]:
-    """Check versions, device, threads, the bundled model and writing to ``folder``, one by one."""
+    """Check versions, device, threads, the models and writing to ``folder``, one by one."""
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in environment.versions().items()))
     yield Check("machine", True, _machine())
     for subject, check in _CHECKS.items():
@@ -62,6 +63,19 @@ def _bundled_model() -> str:
     model = potentials.load_mace("bundled")
     info = model.info
     return f"{info.name}, {len(info.elements)} elements, sha256 {info.sha256[:12]}"
+
+
+def _chgnet() -> str:
+    """Look for CHGNet's weights; it is optional, so its absence is no problem."""
+    from ..potentials import list_models  # noqa: PLC0415  (imports mace)
+
+    entries = [entry for entry in list_models() if entry.potential == "chgnet"]
+    at_hand = [entry for entry in entries if entry.at_hand and entry.sha256]
+    if not at_hand:
+        return 'not installed (optional: pip install "alchemc[chgnet]")'
+    version = importlib.metadata.version("chgnet")
+    weights = ", ".join(f"{e.name} sha256 {(e.sha256 or '')[:12]}" for e in at_hand)
+    return f"chgnet {version}, weights {weights}"
 
 
 def _unpickling() -> str:
@@ -103,5 +117,6 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "device": _device,
     "unpickling": _unpickling,
     "bundled model": _bundled_model,
+    "CHGNet (optional)": _chgnet,
     "lattice kernels": _kernels,
 }

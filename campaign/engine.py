@@ -21,6 +21,7 @@ from . import checkpoint, events
 from .build import build_kernel, composition
 from .checkpoint import Checkpoint
 from .directory import Record, RunDirectory
+from .guard import DomainGuard
 from .precision import PrecisionMonitor
 from .samples import SampleWriter, open_point
 
@@ -66,12 +67,13 @@ class Watch:
 
     ``progress`` is called after every block of steps; ``should_stop`` is asked before every block,
     and true ends the run with a checkpoint; ``checkpoint_seconds`` is the time between checkpoints
-    besides those of the commits.
+    besides those of the commits; ``warn`` is called with a line where something calls for a look.
     """
 
     progress: Callable[[Progress], None] | None
     should_stop: Callable[[], bool]
     checkpoint_seconds: float
+    warn: Callable[[str], None] | None = None
 
 
 def commit_interval(draws: int) -> int:
@@ -156,6 +158,7 @@ class Engine:
             },
             record.commit_draws,
         )
+        self._guard = DomainGuard(record, hamiltonian, self._log, watch.warn)
         self._monitor = self._restored_monitor()
         self._energies: list[np.ndarray] = []
         self._acceptance = float("nan")
@@ -237,11 +240,13 @@ class Engine:
             self._writer.append(self._point, first, block)
         self._pending = []
         self._committed[self._point] = first + len(block["energy"])
+        self._guard.committed(self._point, first, block)
         self._monitor.add(block)
-        if self._monitor.reached():
-            self._finish_point("precision")
-        elif self._committed[self._point] >= self._record.config.run.draws:
-            self._finish_point("draws")
+        draws = self._committed[self._point]
+        reason = "precision" if self._monitor.reached() else "draws"
+        if reason == "precision" or draws >= self._record.config.run.draws:
+            self._guard.finished(self._point, draws - 1, block["occupation"][-1])
+            self._finish_point(reason)
         self._save()
 
     def _finish_point(self, reason: str) -> None:

@@ -10,10 +10,17 @@ from collections.abc import Mapping
 __all__ = ["differences", "machine", "versions"]
 
 _PACKAGES = ("alchemc", "numpy", "scipy", "ase", "torch", "mace-torch", "e3nn", "zarr", "xarray")
+_OF_KIND = {"chgnet": ("chgnet",)}
+_OF_GPU = ("cuequivariance-torch", "cuequivariance-ops-torch-cu12")
 
 
-def versions() -> dict[str, str]:
+def versions(kind: str = "", device: str = "") -> dict[str, str]:
     """Versions of Python and of the packages that samples depend on.
+
+    Parameters
+    ----------
+    kind, device
+        Those of the energy model, for the packages that matter to some alone.
 
     Examples
     --------
@@ -21,7 +28,8 @@ def versions() -> dict[str, str]:
     True
     """
     found = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    on_gpu = _OF_GPU if device.startswith("cuda") else ()
+    for name in (*_PACKAGES, *_OF_KIND.get(kind, ()), *on_gpu):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -18,6 +18,7 @@ from .. import __version__, analysis
 from ..records import Run
 from . import files
 from . import report_sections as sections
+from .labels import energy_model
 from .report_data import embedded_json, page_data
 from .report_worth import evaluation_tables
 
@@ -27,6 +28,8 @@ SHORT_LIST = re.compile(r"\[\n((?: +[^\[\]{}\n]+,\n){1,12})\]")
 SLOT = re.compile(r"\{\{(\w+)\}\}")
 BACKGROUND = ("elements", "training", "validation")
 """Parts of a model card that tell how it was made, not what it is worth."""
+ELSEWHERE = ("domain",)
+"""Parts that the run records itself."""
 BUNDLED = ("models", "bundled")
 
 
@@ -116,11 +119,13 @@ def _model(run: Run) -> str:
     card = run.attrs["model"].get("card") or _bundled_card(facts.get("sha256")) or {}
     if card:
         tables = evaluation_tables(card.get("evaluation"))
-        shown = (*BACKGROUND, "evaluation") if tables else BACKGROUND
+        shown = (*BACKGROUND, *ELSEWHERE, *(("evaluation",) if tables else ()))
         worth = sections.fact_list(_without(card, shown)) + tables
     else:
         worth = _no_card(facts)
     background = sections.fact_list({**facts, **{k: card[k] for k in BACKGROUND if k in card}})
+    line = energy_model(run.config, run.attrs["model"], run.attrs.get("machine") or {})
+    worth = f"<p>Energy model: {escape(line)}.</p>{worth}"
     return f"{worth}<details><summary>The model itself</summary>{background}</details>"
 
 

@@ -32,6 +32,8 @@ TITLES = {
     "one-size": "One size.",
     "coulomb": "No long-range Coulomb.",
     "extrapolation": "Extrapolation.",
+    "domain": "Outside of what the potential knows.",
+    "not-relaxed": "Not relaxed.",
     "precision": "Precision not reached.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",
@@ -171,7 +173,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     """One row per temperature; what did not converge is red and says why."""
     orders = list(results["points"][0]["orders"])
     heads = [
-        "Temperature",
+        f"Temperature<small>{escape(results['landscape'])}</small>",
         "Converged",
         "Energy<small>eV per site</small>",
         "Heat capacity<small>k<sub>B</sub> per site</small>",

@@ -6,11 +6,12 @@ import datetime as dt
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import StoredRunError
+from ..potentials.placement import placement_facts
 from ..protocols import Hamiltonian
 from ..records import Run
 from . import build, checkpoint, environment, events
@@ -25,6 +26,8 @@ from .engine import (
     first_checkpoint,
     writing,
 )
+from .guard import domain_facts, summarize
+from .labels import header
 from .lock import is_locked, run_lock
 from .samples import open_point
 
@@ -38,6 +41,8 @@ def start_run(
     *,
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> bool:
     """Run a campaign into a new directory.
@@ -54,6 +59,10 @@ def start_run(
         Called with a ``Progress`` after every block of steps.
     should_stop
         Asked before every block of steps; true ends the run with a checkpoint.
+    tell
+        Called with a few lines before the first step: energy model and landscape.
+    warn
+        Called with a line where energies or forces lie outside of what the energy model knows.
     checkpoint_seconds
         Time between checkpoints, besides those at commits.
 
@@ -72,12 +81,16 @@ def start_run(
     directory.check_free()
     record, hamiltonian = _prepare(config, Path(folder))
     first = first_checkpoint(record, hamiltonian)
+    starts, energies = (first.arrays[f"state.{name}"] for name in ("occupations", "energy"))
+    bounds = domain_facts(hamiltonian, starts, energies)
+    record = replace(record, model={**record.model, "domain": bounds})
+    _announce(record, tell)
     with ExitStack() as held:
         with writing(directory):
             held.enter_context(directory.create(record, first))
             events.log(directory.events, "started", seed=record.config.run.seed)
             start = checkpoint.load(directory.checkpoints)
-        watch = Watch(progress, should_stop, checkpoint_seconds)
+        watch = Watch(progress, should_stop, checkpoint_seconds, warn)
         return _drive(directory, Engine(directory, record, hamiltonian, start, watch))
 
 
@@ -86,6 +99,7 @@ def resume_run(
     *,
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> bool:
@@ -95,11 +109,11 @@ def resume_run(
     ----------
     path
         The run directory.
-    progress, should_stop, checkpoint_seconds
+    progress, should_stop, tell, checkpoint_seconds
         As for ``start_run``.
     warn
-        Called with a line if versions or the machine changed, so that the samples to come may
-        differ from those of an uninterrupted run by rounding.
+        As for ``start_run``, and called with a line if versions or the machine changed, so that the
+        samples to come may differ from those of an uninterrupted run by rounding.
 
     Returns
     -------
@@ -118,7 +132,8 @@ def resume_run(
         if start.phase != "finished":
             _check_stored(directory, record, start)
             hamiltonian = _same_hamiltonian(directory, record)
-            changes = _changes(record)
+            changes = _changes(record, hamiltonian)
+            _announce(record, tell)
             if changes and warn is not None:
                 warn(
                     f"changed since the run was started: {', '.join(changes)}; the chains stay "
@@ -126,7 +141,7 @@ def resume_run(
                 )
             with writing(directory):
                 events.log(directory.events, "resumed", point=start.point, changes=changes)
-            watch = Watch(progress, should_stop, checkpoint_seconds)
+            watch = Watch(progress, should_stop, checkpoint_seconds, warn)
             return _drive(directory, Engine(directory, record, hamiltonian, start, watch))
     return True
 
@@ -143,8 +158,9 @@ def open_run(path: str | Path) -> Run:
     -------
     Run whose points read their values from disk when they are used. ``run.config`` is the
     resolved campaign, ``run.attrs`` holds ``path``, ``finished``, ``model``, ``versions``,
-    ``machine``, ``ended_by`` and ``learnt`` (what the sampler found in warm-up, by point; empty
-    where it learns nothing); ``run.hamiltonian()`` builds the energy model.
+    ``machine``, ``ended_by``, ``learnt`` (what the sampler found in warm-up, by point; empty where
+    it learns nothing) and ``domain`` (what the out-of-domain guard found, by point);
+    ``run.hamiltonian()`` builds the energy model.
 
     Raises
     ------
@@ -185,6 +201,7 @@ def open_run(path: str | Path) -> Run:
             "versions": dict(record.versions),
             "machine": dict(record.machine),
             "learnt": _learnt(directory),
+            "domain": summarize(events.read(directory.events)),
         },
         build_hamiltonian=lambda: _same_hamiltonian(directory, record),
     )
@@ -272,13 +289,14 @@ def _prepare(config: Config, folder: Path) -> tuple[Record, Hamiltonian]:
     build.check_precision(config, crystal.lattice)
     resolved = build.resolve(config, crystal.lattice, folder, seed=secrets.randbits(32))
     hamiltonian = build.build_hamiltonian(resolved, crystal)
+    machine = _machine(hamiltonian)
     record = Record(
-        config=resolved,
+        config=build.with_depth(resolved, hamiltonian),
         crystal=crystal,
         commit_draws=commit_interval(resolved.run.draws),
         model=build.model_facts(hamiltonian),
-        versions=environment.versions(),
-        machine=environment.machine(),
+        versions=environment.versions(resolved.potential.kind, str(machine.get("device", ""))),
+        machine=machine,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     )
     return record, hamiltonian
@@ -309,12 +327,25 @@ def _short(facts: Any) -> str:
     return str(facts.get("sha256", "none"))[:12]
 
 
-def _changes(record: Record) -> list[str]:
-    kinds = ("architecture", "processor")
-    now = environment.machine()
-    return environment.differences(record.versions, environment.versions()) + (
+def _machine(hamiltonian: Hamiltonian) -> dict[str, str | int]:
+    model = getattr(hamiltonian, "hamiltonian", hamiltonian)  # the one inside a wrapper
+    return environment.machine() | placement_facts(model)
+
+
+def _announce(record: Record, tell: Callable[[str], None] | None) -> None:
+    config = record.config.model_dump(exclude_none=True)
+    for line in header(config, record.model, record.machine) if tell is not None else ():
+        tell(line)
+
+
+def _changes(record: Record, hamiltonian: Hamiltonian) -> list[str]:
+    now = _machine(hamiltonian)
+    kinds = {"architecture", "processor", "device", "gpu", "engine"} & record.machine.keys()
+    device = str(record.machine.get("device", ""))
+    versions = environment.versions(record.config.potential.kind, device)
+    return environment.differences(record.versions, versions) + (
         environment.differences(
-            {kind: record.machine.get(kind) for kind in kinds}, {kind: now[kind] for kind in kinds}
+            {kind: record.machine[kind] for kind in kinds}, {kind: now.get(kind) for kind in kinds}
         )
     )
 

@@ -28,11 +28,13 @@ composition = { Sc = 0.5, Ta = 0.5 }
 charges = { Sc = 3, Ta = 5 }    # optional
 
 [potential]
-kind = "mace"
+kind = "mace"                   # or "chgnet", for 89 elements (pip install "alchemc[chgnet]")
 model = "bundled"               # a name from `alchemc models`, a directory, or a .model file ...
 trust = false                   # ... which is pickled and can run code: true allows that
-dtype = "float64"
-device = "auto"
+relax = false                   # true, or { cell = "isotropic", references = 2 }: every energy is
+                                # that of the nearest minimum
+dtype = "auto"                  # float64 on a CPU, float32 on a GPU and for CHGNet
+device = "auto"                 # a GPU where there is one
 
 [ensemble]
 kind = "canonical"

@@ -20,6 +20,7 @@ _HOME = {
     "PairExpansion": "pair_expansion",
     "PairHamiltonian": "pair_hamiltonian",
     "check_domain": "domain",
+    "choose_placement": "placement",
     "domain_of": "domain",
     "list_models": "catalogue",
     "load_mace": "loading",

@@ -24,6 +24,7 @@ __all__ = [
     "atom_counts",
     "check_domain",
     "domain_of",
+    "energies_outside",
     "reference_energies",
 ]
 
@@ -34,7 +35,7 @@ farther away than this is a hole or a wall of the model, not an arrangement."""
 FORCE = 30.0
 """eV/Å, per component. Only atoms pushed into one another feel it: over 0.1 Å it is worth 3 eV.
 Universal models are trained on relaxations, where such forces hardly occur."""
-_GENERAL = "general bounds: this model states none of its own"
+_GENERAL = "general bounds, as it states none of its own"
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,11 @@ def check_domain(
     counts = lattice.counts(occupations).reshape(len(occupations), -1)
     _, group = np.unique(counts, axis=0, return_inverse=True)
     medians = np.array([np.median(energies[group == k]) for k in range(group.max() + 1)])
-    deviations = (energies - medians[group.ravel()]) / n_atoms
-    relative = deviations
-    outside = ~(np.abs(deviations) <= domain.deviation)
-    if domain.energy is not None:
-        relative = (energies - reference_energies(domain, lattice, occupations)) / n_atoms
-        low, high = domain.energy
-        outside |= ~((low <= relative) & (relative <= high))
+    bounded = domain.energy is not None
+    references = reference_energies(domain, lattice, occupations) if bounded else None
+    relative, outside = energies_outside(
+        domain, energies, n_atoms, typical=medians[group.ravel()], references=references
+    )
     largest = np.full(len(occupations), np.nan)
     if forces and hasattr(hamiltonian, "energy_forces_stress"):
         found = hamiltonian.energy_forces_stress(occupations)[1]
@@ -158,6 +157,31 @@ def check_domain(
     else:
         force_outside = np.zeros(len(occupations), dtype=bool)
     return DomainCheck(domain, relative, largest, outside, force_outside)
+
+
+def energies_outside(
+    domain: Domain,
+    energies: np.ndarray,
+    n_atoms: np.ndarray | int,
+    *,
+    typical: np.ndarray | float | None,
+    references: np.ndarray | float | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies in eV per atom as they are compared with a domain, and which lie outside.
+
+    ``typical`` energies are those of other arrangements of the same atoms, ``references`` the sums
+    of the domain's references, in eV; a bound without its energies is not applied.
+    """
+    relative = np.zeros(np.shape(energies))
+    outside = np.zeros(np.shape(energies), dtype=bool)
+    if typical is not None:
+        relative = (energies - typical) / n_atoms
+        outside |= ~(np.abs(relative) <= domain.deviation)
+    if domain.energy is not None and references is not None:
+        relative = (energies - references) / n_atoms
+        low, high = domain.energy
+        outside |= ~((low <= relative) & (relative <= high))
+    return relative, outside
 
 
 def atom_counts(lattice: Lattice, occupations: np.ndarray) -> np.ndarray:

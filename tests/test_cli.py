@@ -126,7 +126,25 @@ BAD_CAMPAIGNS = {
     "number for text": ('A = "Sr"', "A = 38", ["structure.A = 38", "a symbol"]),
     "fraction of a draw": ("draws = 25", "draws = 2.5", ["2.5", "whole number"]),
     "no chains": ("chains = 2", "chains = 0", ["run.chains = 0", "at least 1"]),
-    "relaxation": ('kind = "toy"', 'kind = "toy"\nrelax = true', ["not available", "false"]),
+    "a model that cannot relax": (
+        'kind = "toy"',
+        'kind = "toy"\nrelax = true',
+        ["ToyPotential", "cannot be relaxed", "AlchemicalMACE"],
+    ),
+    "no way to relax": ('kind = "toy"', 'kind = "toy"\nrelax = 3', ["potential.relax", "a table"]),
+    "misspelt key of a relaxation": (
+        'kind = "toy"',
+        'kind = "toy"\nrelax = { fmx = 0.1 }',
+        ["potential.relax.fmx", "did you mean 'fmax'"],
+    ),
+    "no such cell": (
+        'kind = "toy"',
+        'kind = "toy"\nrelax = { cell = "isotropc" }',
+        ["potential.relax.cell = 'isotropc'", "false", "did you mean 'isotropic'"],
+    ),
+    "no such dtype": ('kind = "toy"', 'kind = "toy"\ndtype = "float16"', ["float16", "'float32'"]),
+    "a head for CHGNet": ('kind = "toy"', 'kind = "chgnet"\nhead = "a"', ["'head' belongs to"]),
+    "trust for CHGNet": ('kind = "toy"', 'kind = "chgnet"\ntrust = true', ["'trust' belongs to"]),
     "precision of nothing": ("seed = 11", "precision = { enrgy = 1 }", ["enrgy", "'energy'"]),
     "negative temperature": ("[1000, 2000]", "[-5]", ["temperatures[0] = -5", "above 0"]),
     "no temperatures": ("[1000, 2000]", "[]", ["temperatures = []", "1 or more"]),
@@ -556,6 +574,7 @@ def test_models_and_doctor_report_without_a_traceback(capsys):
     output = capsys.readouterr().out
     assert "versions: python" in output
     assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is not set" in output
+    assert "ok      CHGNet (optional): " in output
 
 
 def test_an_internal_error_is_one_line_unless_debugging(monkeypatch, capsys):

@@ -376,10 +376,10 @@ def domain(configurations: list[Configuration], e0: list[float]) -> dict[str, An
         "energy": [math.floor(100 * low) / 100, math.ceil(100 * high) / 100],
         "references": {symbol: round(value, 3) for symbol, value in references.items()},
         "force": MOST_FORCE,
-        "source": (
-            f"the training set: energies per atom from {low:.3f} to {high:.3f} eV above the "
-            f"references; configurations with a force component beyond {MOST_FORCE:g} eV/Å were "
-            "left out"
+        "source": "its training set",
+        "meaning": (
+            f"energy: eV per atom above the references, {low:.3f} to {high:.3f} over the training "
+            "set; force: largest component in eV/Å, configurations beyond it were left out"
         ),
     }
 
