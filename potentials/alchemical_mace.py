@@ -22,6 +22,7 @@ from ._mace import fixed_execution
 from .alchemical import MEMORY, AlchemicalPotential, MixedEnergy, finite
 from .bound_graph import BoundGraph
 from .coverage import head_index
+from .cuequivariance import accelerated
 from .engine.engine import Engine
 from .engine.parameters import Parameters, read_parameters
 from .engine.states import States
@@ -66,7 +67,8 @@ class AlchemicalMACE(AlchemicalPotential):
     engine
         How occupations are evaluated: ``"compiled"``, node by node from tables, on the CPU;
         ``"torch"``, by the modules of mace-torch as they are; ``"auto"`` takes the former where it
-        covers the model and the device. Continuous λ, forces and stress are torch's either way.
+        covers the model and the device, and on a GPU the latter with cuEquivariance's kernels where
+        they are installed. Continuous λ, forces and stress are torch's either way.
     threads
         Threads that share the nodes of one evaluation in the compiled engine.
 
@@ -123,12 +125,15 @@ class AlchemicalMACE(AlchemicalPotential):
         nodes = nodes_of(lattice, module.atomic_numbers.cpu().numpy())
         frozen = _frozen_copy(module).to(device=self.device, dtype=getattr(torch, dtype))
         self.model_info: ModelInfo = dataclasses.replace(info, dtype=dtype)
-        self._network = Network(frozen, chosen)
+        converted = accelerated(frozen, chosen) if engine == "auto" else None
+        self._network = Network(frozen if converted is None else converted, chosen)
         self._nodes = nodes
         self._elements = np.unique(nodes.element)
         self._threads = _checked_threads(threads)
         self._parameters = self._read_parameters(engine)
         self.engine = "torch" if self._parameters is None else "compiled"
+        if converted is not None:
+            self.engine = "cuequivariance"
         self._bind(positions, cell)
 
     def _rebuild(self) -> None:

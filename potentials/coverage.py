@@ -58,7 +58,10 @@ def check_covered(model: MaceModule) -> None:
         _check_class(block, _READOUTS)
     for block in model.modules():
         if any(_enabled(getattr(block, key, None)) for key in ("cueq_config", "oeq_config")):
-            _refuse("the cuEquivariance or OpenEquivariance kernels")
+            _refuse(
+                "the cuEquivariance or OpenEquivariance kernels (give the model as it was before: "
+                "on a GPU it is converted here)"
+            )
 
 
 def head_index(model: MaceModule, head: str | None) -> int:
