@@ -67,8 +67,15 @@ def draw_uniforms(rngs: Generators, n: int) -> np.ndarray:
     return np.array([rng.random(n) for rng in rngs]).reshape(len(rngs), n)
 
 
-def evaluate(hamiltonian: Hamiltonian, occupations: np.ndarray, gradient: bool) -> Evaluation:
-    """Energies and, on request, gradients; ModelError where an energy is not finite."""
+def evaluate(
+    hamiltonian: Hamiltonian, occupations: np.ndarray, gradient: bool, *, proposed: bool = False
+) -> Evaluation:
+    """Energies and, on request, gradients; ModelError where one is not finite.
+
+    A proposed occupation may have the energy +inf, where the model has found none (a relaxation
+    that failed): its log density is −inf, so it is refused. Its gradient is taken as zero, for the
+    probability of a move back from there to be a number.
+    """
     shape = (*occupations.shape, hamiltonian.lattice.n_species_max)
     if gradient:
         energy, slopes = hamiltonian.energy_and_gradient(occupations)
@@ -76,8 +83,15 @@ def evaluate(hamiltonian: Hamiltonian, occupations: np.ndarray, gradient: bool) 
     else:
         energy, slopes = hamiltonian.energy(occupations), np.full(shape, np.nan)
     energy = np.asarray(energy, dtype=np.float64)
-    known = np.isfinite(energy)
+    failed = energy == np.inf
+    if failed.any() and not proposed:
+        raise ModelError(
+            f"the energy model found no energy for the occupation of replica {failed.argmax()} "
+            "(its relaxation failed, say): start from another occupation, or ease its settings"
+        )
+    known = np.isfinite(energy) | failed
     if gradient:
+        slopes = np.where(failed[:, None, None], 0.0, slopes)
         known &= np.isfinite(slopes).all(axis=(1, 2))
     if not known.all():
         raise ModelError(
@@ -93,13 +107,16 @@ def evaluate_where(
     occupations: np.ndarray,
     gradient: bool,
     otherwise: Evaluation,
+    *,
+    proposed: bool = True,
 ) -> Evaluation:
     """Evaluate the replicas in ``mask`` alone; the rest keep the numbers in ``otherwise``."""
     if mask.all():
-        return evaluate(hamiltonian, occupations, gradient)
+        return evaluate(hamiltonian, occupations, gradient, proposed=proposed)
     energy, slopes = otherwise[0].copy(), otherwise[1].copy()
     if mask.any():
-        energy[mask], slopes[mask] = evaluate(hamiltonian, occupations[mask], gradient)
+        found = evaluate(hamiltonian, occupations[mask], gradient, proposed=proposed)
+        energy[mask], slopes[mask] = found
     return energy, slopes
 
 
@@ -107,8 +124,9 @@ def with_gradient(hamiltonian: Hamiltonian, state: State) -> tuple[State, np.nda
     """State with the gradients that were unknown, and which replicas they were evaluated for."""
     unknown = np.isnan(state.gradient).any(axis=(1, 2))
     known = evaluate_where(
-        unknown, hamiltonian, state.occupations, True, (state.energy, state.gradient)
-    )
+        unknown, hamiltonian, state.occupations, True, (state.energy, state.gradient),
+        proposed=False,
+    )  # fmt: skip
     return State(state.occupations, *known), unknown
 
 

@@ -235,7 +235,8 @@ def sample(
     Run with one point, dims (draw, chain, site). ``run.attrs["warm_up"]`` holds the warm-up's
     report, ``run.attrs["drift"]`` the largest drift of running energies (eV per site, 0 where
     every energy is evaluated), ``run.attrs["seconds"]`` the time spent (``warm_up``, the starts'
-    energies included, and ``sampling``), ``run.config`` the arguments.
+    energies included, and ``sampling``), ``run.attrs["failures"]`` how many proposals were refused
+    because the energy model found no energy for them, ``run.config`` the arguments.
 
     Raises
     ------
@@ -264,6 +265,7 @@ def sample(
         )
     starts = _starts(kernel, occupations, n_replicas)
     rngs = spawn_generators(seed, len(starts))
+    failed = count_failures(kernel)
     begin = time.perf_counter()
     state = kernel.init(starts, rngs)
     kernel, state, report = warm_up(kernel, state, rngs, warmup)
@@ -294,9 +296,20 @@ def sample(
         points=(point_dataset(block, scalars),),
         lattice=kernel.hamiltonian.lattice,
         config=config,
-        attrs={"warm_up": report._asdict(), "drift": drift, "seconds": seconds},
+        attrs={
+            "warm_up": report._asdict(),
+            "drift": drift,
+            "seconds": seconds,
+            "failures": count_failures(kernel) - failed,
+        },
         build_hamiltonian=lambda: kernel.hamiltonian,
     )
+
+
+def count_failures(kernel: Kernel) -> int:
+    """Energies that the model of a kernel has failed to find so far; 0 where it cannot fail."""
+    failures = getattr(kernel.hamiltonian, "failures", None)
+    return 0 if failures is None else int(failures.count)
 
 
 def _starts(kernel: Kernel, occupations: np.ndarray, n_replicas: int | None) -> np.ndarray:

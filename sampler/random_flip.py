@@ -73,7 +73,7 @@ class RandomFlip(KernelBase):
         uniforms = draw_uniforms(rngs, 3)
         flip = self._draw(state.occupations, uniforms[:, :2])
         occupations = apply_swap(state.occupations, flip)
-        energy, unknown = evaluate(self.hamiltonian, occupations, gradient=False)
+        energy, unknown = evaluate(self.hamiltonian, occupations, gradient=False, proposed=True)
         settled, info = settle(
             state,
             State(occupations, energy, unknown),

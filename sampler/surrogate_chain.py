@@ -419,6 +419,7 @@ class SurrogateChain(KernelBase):
         if learns:
             assert lessons_now is not None  # noqa: S101
             new = (proposed.occupations != state.occupations).any(axis=1)
+            new &= np.isfinite(proposed.energy)  # nothing is to be learnt where none was found
             lessons = lessons_now.with_energies(proposed.occupations[new], proposed.energy[new])
             if gradient:
                 lattice = kernel.hamiltonian.lattice
