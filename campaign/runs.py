@@ -333,9 +333,10 @@ def _machine(hamiltonian: Hamiltonian) -> dict[str, str | int]:
 
 
 def _announce(record: Record, tell: Callable[[str], None] | None) -> None:
-    config = record.config.model_dump(exclude_none=True)
-    for line in header(config, record.model, record.machine) if tell is not None else ():
-        tell(line)
+    if tell is not None:
+        config = record.config.model_dump(exclude_none=True)
+        for line in header(config, record.model, record.machine):
+            tell(line)
 
 
 def _changes(record: Record, hamiltonian: Hamiltonian) -> list[str]:

@@ -89,10 +89,10 @@ def check_same(model: MaceModule, converted: MaceModule, head: int) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"cuEquivariance fails on this model ({reason}); {_REMEDY}") from error
     tolerance = _TOLERANCE[next(model.parameters()).dtype]
-    error = np.abs(after - before) / np.maximum(1.0, np.abs(before))
-    if not error.max() <= tolerance:
+    change = float((np.abs(after - before) / np.maximum(1.0, np.abs(before))).max())
+    if not change <= tolerance:
         raise ModelError(
-            f"cuEquivariance changes this model's energies or derivatives by {error.max():.1e}; "
+            f"cuEquivariance changes this model's energies or derivatives by {change:.1e}; "
             f"{_REMEDY}"
         )
 

@@ -40,10 +40,10 @@ def choose_placement(kind: str, device: str = "auto", dtype: str = "auto") -> Pl
 
     Notes
     -----
-    float32 is accurate enough for sampling: with the bundled model energies of swaps differ from
-    float64 by 1e-6 eV (root mean square over 12 swaps, at 40, 320 and 1,080 atoms alike), 1e-5 kT
-    at 1,000 K. On a GPU it is 2 to 64 times as fast. On a CPU the same swaps took 0.5 to 0.9 of
-    the time, for which noise in derivatives and relaxations is not worth having.
+    float32 is accurate enough for sampling: with the bundled model the energies of 12 swaps differ
+    from float64 by 1e-6 eV (root mean square; at 40, 320 and 1,080 atoms alike), 1e-5 kT at
+    1,000 K. GPUs compute in it 2 to 64 times as fast. On a CPU it took 0.5 to 0.9 of the time, for
+    which rounding in derivatives and relaxations is not worth having.
 
     Examples
     --------
