@@ -177,9 +177,12 @@ def general_caveats(
     temperatures: Sequence[float],
     n_chains: int,
     *,
-    guarded: bool,
+    guarded: str = "",
 ) -> list[Caveat]:
-    """Caveats that follow from the material, the potential and the kind of run alone."""
+    """Caveats that follow from the material, the potential and the kind of run alone.
+
+    ``guarded`` says what of the run was compared with the bounds of its potential.
+    """
     found = []
     magnetic = sorted(_elements(lattice) & MAGNETIC)
     if magnetic:
@@ -227,8 +230,8 @@ def general_caveats(
         text = (
             "A learned potential is trustworthy near what it was trained on. "
             + (
-                "Its energies and forces are compared with what it knows; being inside is needed, "
-                "not enough. "
+                f"Its {guarded} were compared with what it knows; being inside is needed, not "
+                "enough. "
                 if guarded
                 else "Nothing here measures how far these arrangements lie from that. "
             )

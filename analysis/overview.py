@@ -324,6 +324,13 @@ def _bounds(run: Run) -> Mapping[str, Any]:
     return model.get("domain") or {}
 
 
+def _guarded(run: Run) -> str:
+    if not _bounds(run):
+        return ""
+    forces = any(found.get("forces") for found in run.attrs.get("domain", ()))
+    return "energies and forces" if forces else "energies"
+
+
 def _caveats(
     run: Run,
     results: Sequence[_Point],
@@ -349,9 +356,7 @@ def _caveats(
             run.attrs.get("ended_by", ()),
             in_order,
         ),
-        *general_caveats(
-            run.lattice, run.config, temperatures, n_chains, guarded=bool(_bounds(run))
-        ),
+        *general_caveats(run.lattice, run.config, temperatures, n_chains, guarded=_guarded(run)),
         *left_out,
     ]
 

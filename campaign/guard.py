@@ -128,9 +128,9 @@ class DomainGuard:
     def _relaxations(self, point: int) -> None:
         """Log occupations without a relaxed minimum since the last look: they were refused."""
         failures = getattr(self._hamiltonian, "failures", None)
-        if failures is None or failures.count <= self._failures:
+        if failures is None or failures.number <= self._failures:
             return
-        count, self._failures = failures.count - self._failures, failures.count
+        count, self._failures = failures.number - self._failures, failures.number
         self._log(NOT_RELAXED, point=point, count=count, reason=str(failures.problems[-1]))
 
     def _tell(self, what: str, point: int, found: Sequence[Mapping[str, Any]]) -> None:

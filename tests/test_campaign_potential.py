@@ -186,7 +186,7 @@ def test_a_crystal_that_the_model_knows_is_not_flagged(capsys):
     assert [row["forces"] for row in rows] == [4, 4]  # first and last of both chains
     assert all(row["forces_outside"] == 0 and row["forces_worst"] < 15 for row in rows)
     (note,) = [c["text"] for c in analyze_run(run)["caveats"] if c["code"] == "extrapolation"]
-    assert "compared with what it knows" in note
+    assert "energies and forces were compared with what it knows" in note
 
 
 class Holey(ToyPotential):
@@ -245,7 +245,7 @@ class Lowered:
     def failures(self):
         from types import SimpleNamespace
 
-        return SimpleNamespace(count=self.asked // 10, problems=("no minimum",))
+        return SimpleNamespace(number=self.asked // 10, problems=("no minimum",))
 
     def energy(self, occupations):
         return self.energy_and_gradient(occupations)[0]
