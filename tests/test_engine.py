@@ -129,6 +129,30 @@ def test_bad_options_are_refused(options, message):
         AlchemicalMACE(lattice(), random_model("plain"), device="cpu", **options)
 
 
+@pytest.mark.parametrize("family", COVERED)
+def test_radial_weights_made_when_needed_change_nothing(family, monkeypatch):
+    """As in cells whose tables would not fit; and local updates leave no trace there either."""
+    stored = potential(family, "displaced")
+    occupations = occupations_of(stored, 2)
+    expected = stored.energy_and_gradient(occupations)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "alchemc.potentials.alchemical_mace.Engine",
+            functools.partial(engine_module.Engine, tables=0),
+        )
+        made = stored.at(stored.positions)
+        found = made.energy_and_gradient(occupations)
+        assert not made._states.engine.radial.stored
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=1e-12)
+    engine, states = made._states.engine, made._states
+    first, second = (states._present(one) for one in occupations)
+    features = engine.features(first)
+    changed = np.flatnonzero(first != second).astype(np.int32)
+    engine.update(features, second[changed], engine.reach(changed))
+    assert engine.energy(features) == found[0][1]
+
+
 # ---- equal to itself ------------------------------------------------------------------------
 
 

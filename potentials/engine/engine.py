@@ -14,8 +14,9 @@ import numpy as np
 from ..graph import Edges, Nodes
 from ..network import Network
 from . import kernels
-from .geometry import Geometry, Radial, build_geometry, radial_rows
+from .geometry import Geometry, build_geometry
 from .parameters import Layer, Mixing, Parameters
+from .radial import TABLES, Radial
 
 Chunked = TypeVar("Chunked", "Rows", np.ndarray)
 
@@ -80,6 +81,8 @@ class Engine:
         The structure; ``elements`` are indices of the model's, sorted.
     threads
         How many threads share the nodes; no number depends on it.
+    tables
+        Bytes that tables of edges may take; beyond, their rows are made when they are needed.
     """
 
     def __init__(
@@ -93,13 +96,14 @@ class Engine:
         *,
         elements: np.ndarray,
         threads: int = 1,
+        tables: int = TABLES,
     ) -> None:
         self.parameters = parameters
         self.geometry: Geometry = build_geometry(
             nodes, edges, positions, cell, elements=elements, dependent=network.species_dependent
         )
         couplings = tuple(layer.couplings for layer in parameters.layers)
-        self.radial: Radial = radial_rows(network, self.geometry, elements, couplings)
+        self.radial = Radial(network, self.geometry, elements, couplings, tables)
         self.real = parameters.embedding.dtype
         self.channels = int(parameters.embedding.shape[-1])
         self.unit = UNIT
@@ -221,9 +225,9 @@ class Engine:
             )  # fmt: skip
         else:
             mid = self.buffer("mid", (len(rows), layer.n_mid, self.channels))
+            near = self.radial.towards(t, rows.position, rows.local, features.present)
             kernels.message(
-                *self.around(rows, features.present), self.radial.weights[t],
-                self.radial.angular[t], layer.paths, features.up[t],
+                *near.at, near.weights, near.angular, layer.paths, features.up[t],
                 self.buffer("row", (self.channels,)), mid,
             )  # fmt: skip
             found = self.mixed(layer.linear, mid, None, len(rows), "linear")
@@ -310,13 +314,12 @@ class Engine:
             part = np.arange(begin, min(begin + CHUNK, n), dtype=np.int32)
             mid = self.buffer("mid", (len(part), layer.n_mid, self.channels))
             rows = np.arange(len(part), dtype=np.int32)
+            weights, angular = self.radial.rows_of(0, radial_row[part], place[part])
             kernels.message(
                 rows, np.zeros_like(rows), len(rows), np.arange(len(rows) + 1, dtype=np.int32),
                 np.ascontiguousarray(element[part], dtype=np.int32), rows, rows,
                 np.ones_like(rows), False, np.zeros(len(self.sent), dtype=np.int32),
-                np.ascontiguousarray(self.radial.weights[0][radial_row[part]]),
-                np.ascontiguousarray(self.radial.angular[0][place[part]]), layer.paths, self.sent,
-                self.buffer("row", (self.channels,)), mid,
+                weights, angular, layer.paths, self.sent, self.buffer("row", (self.channels,)), mid,
             )  # fmt: skip
             found[part] = self.mixed(layer.linear, mid, None, len(part), "linear")
         return found

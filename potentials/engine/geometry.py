@@ -10,15 +10,12 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..graph import Edges, Nodes
-from ..network import Network
 
-__all__ = ["Geometry", "Radial", "build_geometry", "radial_rows"]
+__all__ = ["Geometry", "build_geometry"]
 
 _ALIKE = 1e-10  # Å
-_ROWS = 16_384  # edges whose radial networks are applied at once
 
 
 @dataclass(frozen=True)
@@ -157,78 +154,3 @@ def _kinds_of_edges(
     if not np.array_equal(keys, keys[example][kind]):  # two kinds met in one key
         _, example, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     return kind.reshape(-1), example
-
-
-@dataclass(frozen=True)
-class Radial:
-    """What the layers need to know of edges.
-
-    ``weights`` one [n_rows, n_paths × C] per layer; ``angular`` one [n_places, n_couplings] per
-    layer; ``density`` float64 [n_rows] per layer or empty; ``pair`` float64 [n_rows] or empty.
-    """
-
-    weights: tuple[np.ndarray, ...]
-    angular: tuple[np.ndarray, ...]
-    density: tuple[np.ndarray, ...]
-    pair: np.ndarray
-
-
-def radial_rows(
-    network: Network, geometry: Geometry, elements: np.ndarray, couplings: tuple[np.ndarray, ...]
-) -> Radial:
-    """Apply the radial networks and the spherical harmonics once to every kind of edge."""
-    device = network.device
-    attrs = network.one_hot(torch.as_tensor(elements, device=device))
-    n_layers = len(couplings)
-    weights: list[list[np.ndarray]] = [[] for _ in range(n_layers)]
-    density: list[list[np.ndarray]] = [[] for _ in range(n_layers)]
-    pair: list[np.ndarray] = []
-    with torch.no_grad():
-        for begin in range(0, len(geometry.row_place), _ROWS):
-            rows = slice(begin, begin + _ROWS)
-            vectors = torch.as_tensor(
-                geometry.place_vector[geometry.row_place[rows]], device=device
-            ).to(network.dtype)
-            ends = np.stack([geometry.row_sender[rows], geometry.row_receiver[rows]])
-            edge_index = torch.as_tensor(ends.astype(np.int64), device=device)
-            inputs = network.store(
-                network.edge_inputs(vectors, attrs, edge_index), attrs, edge_index
-            )
-            if inputs.pair is not None:
-                pair.append(inputs.pair.cpu().double().numpy())
-            for layer, features in enumerate(inputs.features):
-                values = features if inputs.cutoff is None else features * inputs.cutoff
-                block = network.model.interactions[layer]
-                n_weights = block.conv_tp.weight_numel
-                weights[layer].append(values[:, :n_weights].cpu().numpy())
-                if hasattr(block, "density_fn"):
-                    dense = torch.tanh(features[:, n_weights] ** 2)
-                    if inputs.cutoff is not None:
-                        dense = dense * inputs.cutoff[:, 0]
-                    density[layer].append(dense.cpu().double().numpy())
-        angular = _angular(network, geometry, couplings)
-    return Radial(
-        tuple(_stacked(parts) for parts in weights),
-        angular,
-        tuple(_stacked(parts) if parts else np.zeros(0) for parts in density),
-        _stacked(pair) if pair else np.zeros(0),
-    )
-
-
-def _stacked(parts: list[np.ndarray]) -> np.ndarray:
-    return np.ascontiguousarray(np.concatenate(parts))
-
-
-def _angular(
-    network: Network, geometry: Geometry, couplings: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, ...]:
-    parts: list[list[np.ndarray]] = [[] for _ in couplings]
-    for begin in range(0, len(geometry.place_vector), _ROWS):
-        vectors = torch.as_tensor(
-            geometry.place_vector[begin : begin + _ROWS], device=network.device
-        ).to(network.dtype)
-        harmonics = network.model.spherical_harmonics(vectors)
-        for layer, coupling in enumerate(couplings):
-            turned = torch.as_tensor(coupling.T, device=network.device).to(network.dtype)
-            parts[layer].append((harmonics @ turned).cpu().numpy())
-    return tuple(_stacked(part) for part in parts)

@@ -262,9 +262,10 @@ class GradientEngine:
     def _gathered(self, features: Features, t: int, adjoint: np.ndarray, rows: Rows) -> np.ndarray:
         engine, layer = self.engine, self.engine.parameters.layers[t]
         found = engine.buffer("gathered", (len(rows), layer.up.n_out, engine.channels))
+        far = engine.radial.leaving(t, rows.position, rows.local, features.present)
         kernels.gather_backward(
-            *self._leaving(rows, features), engine.radial.weights[t], engine.radial.angular[t],
-            layer.paths, adjoint, engine.buffer("row", (engine.channels,)), found,
+            *far.at, far.weights, far.angular, layer.paths, adjoint,
+            engine.buffer("row", (engine.channels,)), found,
         )  # fmt: skip
         return found
 
