@@ -24,6 +24,7 @@ _HOME = {
     "PathAuxiliary": "alchemc.sampler",
     "RandomFlip": "alchemc.sampler",
     "RandomSwap": "alchemc.sampler",
+    "Relaxed": "alchemc.potentials",
     "Run": "alchemc.records",
     "SemiGrandCanonical": "alchemc.ensembles",
     "Sublattice": "alchemc.lattice",

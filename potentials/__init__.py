@@ -19,6 +19,7 @@ _HOME = {
     "ModelInfo": "loading",
     "PairExpansion": "pair_expansion",
     "PairHamiltonian": "pair_hamiltonian",
+    "Relaxed": "relaxed",
     "check_domain": "domain",
     "choose_placement": "placement",
     "domain_of": "domain",

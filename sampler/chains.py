@@ -309,7 +309,7 @@ def sample(
 def count_failures(kernel: Kernel) -> int:
     """Energies that the model of a kernel has failed to find so far; 0 where it cannot fail."""
     failures = getattr(kernel.hamiltonian, "failures", None)
-    return 0 if failures is None else int(failures.count)
+    return 0 if failures is None else int(failures.number)
 
 
 def _starts(kernel: Kernel, occupations: np.ndarray, n_replicas: int | None) -> np.ndarray:
