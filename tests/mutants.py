@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from alchemc.potentials import PairExpansion
+from alchemc.potentials.relaxed import Relaxed
 from alchemc.potentials.response import onsite_energies, reduced
 from alchemc.protocols import State
 from alchemc.sampler import (
@@ -346,6 +347,19 @@ class RegionOfTheState(SurrogateChain):
         ]
         around = np.sort(self._near[centre][:, : self.region], axis=1)
         return super()._walk(occupations, around, rngs)
+
+
+class WarmStarted(Relaxed):
+    """Relaxes each replica from where its last relaxation ended: E depends on the history.
+
+    To be built with ``memory=0``.
+    """
+
+    def _minimise(self, occupations, starts):
+        last = getattr(self, "_last", starts)
+        minima = super()._minimise(occupations, last if len(last) == len(starts) else starts)
+        self._last = [minimum.coordinates for minimum in minima]
+        return minima
 
 
 class FlipsInOrder(RandomFlip):
