@@ -20,6 +20,7 @@ from ..lattice import Lattice
 from ..sublattice import is_whole
 from ._mace import fixed_execution
 from .alchemical import MEMORY, AlchemicalPotential, MixedEnergy, finite
+from .batches import BatchSizes, batches
 from .bound_graph import BoundGraph
 from .coverage import head_index
 from .cuequivariance import accelerated
@@ -146,6 +147,7 @@ class AlchemicalMACE(AlchemicalPotential):
             r_max=self.model_info.r_max,
         )
         self._states: States | None = None
+        self._batch_sizes = BatchSizes(self.device)
 
     def _read_parameters(self, engine: str) -> Parameters | None:
         if engine not in _ENGINES:
@@ -192,10 +194,12 @@ class AlchemicalMACE(AlchemicalPotential):
         states = self._compiled()
         if states is not None:
             return np.array([finite(states.energy(one)) for one in occupations])
-        weights = self.lattice.weights(occupations)
+        weights = self._node_weights(occupations)
         with self._execution():
-            found = [finite(self._graph.energy(self._nodes.weights(lam))) for lam in weights]
-        return np.array(found)
+            evaluate = self._graph.energies
+            size = self._batch_sizes.of("energy", lambda: evaluate(weights[:1]))
+            found = [evaluate(part)[:n] for part, n in batches(weights, size)]
+        return np.array([finite(float(energy)) for energy in np.concatenate(found)])
 
     def _gradients(self, occupations: np.ndarray) -> list[tuple[float, np.ndarray]]:
         states = self._compiled()
@@ -203,11 +207,13 @@ class AlchemicalMACE(AlchemicalPotential):
             results = [states.energy_and_gradient(one) for one in occupations]
             shape = self.lattice.allowed.shape
             return [(finite(e), self._nodes.spread(g, shape)) for e, g in results]
-        found = [
-            self._mixed(lam, forces=False, stress=False, mixing="sites")
-            for lam in self.lattice.weights(occupations)
-        ]
-        return [(one.energy, one.gradient) for one in found]
+        weights, shape = self._node_weights(occupations), self.lattice.allowed.shape
+        with self._execution():
+            evaluate = self._graph.with_gradients
+            size = self._batch_sizes.of("gradient", lambda: evaluate(weights[:1]))
+            parts = [evaluate(part)[:n] for part, n in batches(weights, size)]
+        found = [one for part in parts for one in part]
+        return [(finite(one.energy), self._nodes.spread(one.gradient, shape)) for one in found]
 
     def _forces(self, occupations: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
         weights = self.lattice.weights(occupations)
@@ -224,6 +230,9 @@ class AlchemicalMACE(AlchemicalPotential):
             return evaluate_plain(
                 self._network, self._nodes, weights, positions, cell, pbc=pbc, r_max=r_max
             )
+
+    def _node_weights(self, occupations: np.ndarray) -> np.ndarray:
+        return np.array([self._nodes.weights(lam) for lam in self.lattice.weights(occupations)])
 
     # ---- continuous λ ----------------------------------------------------------------------
 

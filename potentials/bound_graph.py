@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .graph import Edges, Expansion, Nodes, Selection, expand, find_edges, select
+from .graph import Edges, Expansion, Nodes, Selection, expand, find_edges, join, select
 from .network import EdgeInputs, Network
 
 __all__ = ["BoundGraph", "Evaluation"]
@@ -74,15 +74,29 @@ class BoundGraph:
 
     # ---- evaluations -----------------------------------------------------------------------
 
-    def energy(self, weights: np.ndarray) -> float:
-        """E(λ) in eV, from the nodes of non-zero weight alone."""
-        selection = self._present(weights)
+    def energies(self, weights: np.ndarray) -> np.ndarray:
+        """E in eV at vertices [n, n_nodes], from the nodes that are there, as one graph."""
+        selections = [self._present(one) for one in weights]
+        selection = join(selections)
         if len(selection.nodes) == 0:
-            return 0.0
+            return np.zeros(len(weights))
         with torch.no_grad():
-            lam = self._real(weights[selection.nodes])
-            edge_weights = None if bool((lam == 1.0).all()) else self._sender(selection, lam)
-            return self._total(selection, lam, self._kept(selection), edge_weights).item()
+            energies = self._node_energies(selection, self._kept(selection), None)
+            parts = energies.split([len(one.nodes) for one in selections])
+            return np.array([part.sum().item() for part in parts])
+
+    def with_gradients(self, weights: np.ndarray) -> list[Evaluation]:
+        """Energies and ∂E/∂λ at vertices [n, n_nodes], as one graph."""
+        selections = [self._touched(one, "sites") for one in weights]
+        selection = join(selections)
+        lam = self._real(weights.reshape(-1)).requires_grad_(True)
+        energies = lam * self._node_energies(
+            selection, self._kept(selection), self._sender(selection, lam)
+        )
+        totals = energies.reshape(len(weights), -1).sum(dim=1)
+        (gradient,) = torch.autograd.grad(totals.sum(), lam)
+        slopes = gradient.cpu().numpy().reshape(weights.shape)
+        return [Evaluation(e, g) for e, g in zip(totals.tolist(), slopes, strict=True)]
 
     def with_gradient(self, weights: np.ndarray, mixing: str = "sites") -> Evaluation:
         """Energy and ∂E/∂λ of every node."""
@@ -135,13 +149,17 @@ class BoundGraph:
         inputs: EdgeInputs,
         edge_weights: torch.Tensor | None,
     ) -> torch.Tensor:
-        energies = self.network.node_energies(
+        return (lam * self._node_energies(selection, inputs, edge_weights)).sum()
+
+    def _node_energies(
+        self, selection: Selection, inputs: EdgeInputs, edge_weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        return self.network.node_energies(
             self.attrs[self._tensor(selection.nodes)],
             self._tensor(np.stack([selection.sender, selection.receiver])),
             inputs,
             edge_weights,
         )
-        return (lam * energies).sum()
 
     # ---- which nodes and edges, with which weights -----------------------------------------
 

@@ -7,6 +7,7 @@ cell are never joined. Arrays only; no model enters here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +18,17 @@ from ..lattice import Lattice
 from ._mace import import_mace
 from .catalogue import element_ranges
 
-__all__ = ["Edges", "Expansion", "Nodes", "Selection", "expand", "find_edges", "nodes_of", "select"]
+__all__ = [
+    "Edges",
+    "Expansion",
+    "Nodes",
+    "Selection",
+    "expand",
+    "find_edges",
+    "join",
+    "nodes_of",
+    "select",
+]
 
 _SHORTEST = 1e-3  # Å; closer atoms are an input error, not a structure
 
@@ -182,4 +193,17 @@ def select(expansion: Expansion, nodes: np.ndarray, keep: np.ndarray) -> Selecti
         rows=rows,
         sender=position[expansion.sender[rows]],
         receiver=position[expansion.receiver[rows]],
+    )
+
+
+def join(selections: Sequence[Selection]) -> Selection:
+    """Put the graphs of several replicas side by side, as one graph without edges between them."""
+    sizes = [len(selection.nodes) for selection in selections]
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    pairs = list(zip(selections, offsets, strict=True))
+    return Selection(
+        nodes=np.concatenate([selection.nodes for selection in selections]),
+        rows=np.concatenate([selection.rows for selection in selections]),
+        sender=np.concatenate([selection.sender + offset for selection, offset in pairs]),
+        receiver=np.concatenate([selection.receiver + offset for selection, offset in pairs]),
     )

@@ -282,6 +282,45 @@ def test_chains_of_several_threads_share_one_model():
         assert list(pool.map(hamiltonian.energy, occupations)) == alone
 
 
+# ---- replicas as one graph ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["plain", "density, Agnesi, vectors, ZBL", "attention"])
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_replicas_side_by_side_are_replicas_alone(family, size, monkeypatch):
+    """As on a GPU, whose batches are sized to its memory; the last batch is padded."""
+    hamiltonian = potential(family, "displaced", "torch")
+    occupations = occupations_of(hamiltonian, 7)
+    occupations[3] = 3  # all sites empty
+    alone = hamiltonian.energy_and_gradient(occupations)
+    asked = []
+    monkeypatch.setattr(
+        hamiltonian._batch_sizes, "of", lambda kind, evaluate: asked.append(kind) or size
+    )
+    together = hamiltonian.energy_and_gradient(occupations)
+    np.testing.assert_allclose(together[0], alone[0], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(together[1], alone[1], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(hamiltonian.energy(occupations), alone[0], rtol=0, atol=1e-11)
+    assert asked == ["gradient", "energy"]
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_energies_of_the_cpu():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    ours = potential("plain", "displaced")
+    theirs = AlchemicalMACE(lattice(), random_model("plain"), device="cuda", memory=0)
+    theirs = theirs.at(ours.positions)
+    occupations = occupations_of(ours, 9)
+    energy, gradient = theirs.energy_and_gradient(occupations)
+    expected, slopes = ours.energy_and_gradient(occupations)
+    np.testing.assert_allclose(energy, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=1e-9)
+    assert np.array_equal(theirs.energy(occupations[:2]), theirs.energy(occupations)[:2])
+
+
 # ---- the tests above can fail ---------------------------------------------------------------
 
 
