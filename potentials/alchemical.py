@@ -137,7 +137,7 @@ class AlchemicalPotential(ABC):
         """
         occupations = self.lattice.check(occupations)
         replicas = np.atleast_2d(occupations)
-        found = self._memory.recall("energy", replicas, self._energies)
+        found: list[float] = self._memory.recall("energy", replicas, self._energies)
         return np.array(found, dtype=np.float64).reshape(occupations.shape[:-1])
 
     def energy_and_gradient(self, occupations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ class Features:
     @property
     def nbytes(self) -> int:
         """Memory taken."""
-        arrays = (self.present, self.energy, *self.up, *self.hidden)
+        arrays: list[np.ndarray] = [self.present, self.energy, *self.up, *self.hidden]
         return sum(int(array.nbytes) for array in arrays)
 
 

@@ -4,6 +4,8 @@ Every result is a sum over one row's own numbers in one fixed order, so a row co
 the same whichever rows are computed beside it, in whatever chunk and by whatever thread.
 """
 
+# mypy: disallow_untyped_defs=False
+
 from __future__ import annotations
 
 import math

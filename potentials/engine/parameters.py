@@ -208,7 +208,8 @@ def _mixing(
     components_in = np.cumsum([0, *(ir.dim for _, ir in blocks_in)])
     components_out = np.cumsum([0, *(ir.dim for _, ir in blocks_out)])
     n_elements = len(one_hot) if per_element else 1
-    entries, matrices = [], []
+    entries: list[tuple[int, int, int]] = []
+    matrices: list[np.ndarray] = []
     for a, (mul, ir) in enumerate(blocks_in):
         probe = torch.zeros(mul, int(starts_in[-1]), dtype=one_hot.dtype, device=one_hot.device)
         probe[torch.arange(mul), int(starts_in[a]) + ir.dim * torch.arange(mul)] = 1.0

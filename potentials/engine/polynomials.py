@@ -88,7 +88,9 @@ def _nested(terms: list[tuple[int, tuple[int, ...], np.ndarray]]) -> Polynomials
     children: dict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
     for path in paths:
         children[path[:-1]].append(path)
-    first, second, third = [], [], []
+    first: list[tuple[int, ...]] = []
+    second: list[tuple[int, ...]] = []
+    third: list[tuple[int, ...]] = []
     for path in (p for p in paths if len(p) == 2):
         begin = len(second)
         for child in children[path]:
