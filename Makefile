@@ -38,7 +38,7 @@ $(VENV)/.package: $(SOURCES) $(VENV)/.dependencies
 	touch $@
 
 demo: $(VENV)/.package
-	$(BIN)/alchemc run examples/pb_sc_ta_o3.toml --output $(DEMO)
+	$(BIN)/alchemc run examples/demo.toml --output $(DEMO)
 
 test: $(VENV)/.development $(VENV)/.package
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
