@@ -1,7 +1,7 @@
 """The relaxed landscape: a function of the occupation alone, its gradient, its failures.
 
-False alarms: 12 exact distributions, each refused at p < 1e-4 with fixed seeds; a new set of seeds
-would raise an alarm in one run out of 800. Power: relaxations that start where the last one ended
+False alarms: 13 exact distributions, each refused at p < 1e-4 with fixed seeds; a new set of seeds
+would raise an alarm in one run out of 750. Power: relaxations that start where the last one ended
 are refused at p < 1e-6.
 """
 
