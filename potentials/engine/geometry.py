@@ -29,8 +29,9 @@ class Geometry:
     ``sender_bounds``. ``place`` [n_edges] is an edge's kind; a kind has ``first_row[kind]`` as
     its first row of tables over pairs of species.
 
-    Rows of those tables: ``row_vector`` [n_rows, 3] in Å, ``row_sender`` and ``row_receiver``
-    elements; ``place_vector`` [n_places, 3].
+    Rows of those tables: ``row_place`` [n_rows], the kind; ``row_sender`` and ``row_receiver``,
+    elements, zero unless ``dependent``. ``place_vector`` [n_places, 3] in Å. A position that is
+    always vacant has no species; its edges have places but, where ``dependent``, no rows.
     """
 
     first: np.ndarray
@@ -100,9 +101,10 @@ def build_geometry(
     spread = n_receivers[row_place]
     start_sender = first[edges.sender[example]][row_place]
     start_receiver = first[edges.receiver[example]][row_place]
+    any_element = np.zeros(len(row_place), dtype=np.int32)
     by_sender = np.argsort(sender, kind="stable")
-    variable = np.zeros(nodes.n_atoms, dtype=bool)
-    variable[nodes.atom[nodes.alchemical]] = True
+    variable = np.ones(nodes.n_atoms, dtype=bool)  # sites that are always vacant have no node
+    variable[nodes.atom[~nodes.alchemical]] = False
     return Geometry(
         first=first,
         n_species=n_species,
@@ -117,8 +119,8 @@ def build_geometry(
         first_row=first_row[:-1],
         place_vector=vectors[example],
         row_place=row_place,
-        row_sender=element[start_sender + (within // spread if dependent else 0)],
-        row_receiver=element[start_receiver + (within % spread if dependent else 0)],
+        row_sender=element[start_sender + within // spread] if dependent else any_element,
+        row_receiver=element[start_receiver + within % spread] if dependent else any_element,
         dependent=dependent,
     )
 

@@ -66,6 +66,7 @@ class Radial:
         self._attrs = network.one_hot(torch.as_tensor(elements, device=network.device))
         blocks = network.model.interactions
         self._n_weights = [block.conv_tp.weight_numel for block in blocks]
+        self._row_bounds = np.append(geometry.first_row, len(geometry.row_place))
         size = torch.finfo(network.dtype).bits // 8
         needed = len(geometry.row_place) * sum(self._n_weights)
         needed += len(geometry.place_vector) * sum(len(coupling) for coupling in couplings)
@@ -89,7 +90,7 @@ class Radial:
         )
         of_rows = of_rows or hasattr(self._network.model, "pair_repulsion_fn")
         with torch.no_grad():
-            for begin in range(0, len(geometry.row_place) if of_rows else 0, _ROWS):
+            for begin in range(0, max(1, len(geometry.row_place)) if of_rows else 0, _ROWS):
                 rows = np.arange(begin, min(begin + _ROWS, len(geometry.row_place)))
                 inputs = self._inputs(rows)
                 if inputs.pair is not None:
@@ -191,8 +192,7 @@ class Radial:
         """First rows, weights and angular factors of some edges, each with rows of its own."""
         g = self._geometry
         places = g.place[edges]
-        ends = np.append(g.first_row, len(g.row_place))
-        copies = ends[places + 1] - ends[places]
+        copies = self._row_bounds[places + 1] - self._row_bounds[places]
         first_row = np.concatenate([[0], np.cumsum(copies)])
         within = np.arange(first_row[-1]) - np.repeat(first_row[:-1], copies)
         rows = np.repeat(g.first_row[places], copies) + within
