@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ...errors import ModelError
 from ..graph import Edges, Nodes
 from ..network import Network
 from . import kernels
@@ -24,6 +26,8 @@ __all__ = ["Engine", "Features", "Rows", "Undo"]
 
 UNIT = 2.0**-42
 """Step of node energies in eV: sums of whole numbers do not depend on their order."""
+
+_MOST = 2.0**20  # eV of one node, half of what 64 bits hold
 
 CHUNK = 64
 _LOOK_UP = 2**28  # bytes that a table of first-layer messages may take
@@ -50,7 +54,7 @@ class Features:
     ``present`` int32 [n_positions], the species within the position or −1; ``up`` one
     [n_positions, n, C] per layer, what is sent; ``hidden`` one per layer but the last, features
     before they are sent on; ``energy`` int64 [n_positions] in units of ``UNIT``, ``total`` their
-    sum; ``counts`` atoms of every element.
+    sum; ``counts`` atoms of every element; ``nbytes`` memory taken.
     """
 
     def __init__(
@@ -62,12 +66,7 @@ class Features:
         self.hidden = [np.zeros((n, *shape), dtype=real) for shape in shapes[1:]]
         self.energy = np.zeros(n, dtype=np.int64)
         self.total = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Memory taken."""
-        arrays: list[np.ndarray] = [self.present, self.energy, *self.up, *self.hidden]
-        return sum(int(array.nbytes) for array in arrays)
+        self.nbytes = _bytes_of(self.present, self.energy, *self.up, *self.hidden)
 
 
 class Engine:
@@ -106,9 +105,9 @@ class Engine:
         self.radial = Radial(network, self.geometry, elements, couplings, tables)
         self.real = parameters.embedding.dtype
         self.channels = int(parameters.embedding.shape[-1])
-        self.unit = UNIT
-        self.threads = threads
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_of = 0
         self._scratch = threading.local()
         self.sent = self._sent_by_elements()
         self._first = self._first_table()
@@ -119,8 +118,7 @@ class Engine:
 
     def features(self, present: np.ndarray) -> Features:
         """Evaluate an occupation from nothing."""
-        channels = self.parameters.embedding.shape[-1]
-        shapes = [(layer.up.n_out, channels) for layer in self.parameters.layers]
+        shapes = [(layer.up.n_out, self.channels) for layer in self.parameters.layers]
         n = self.geometry.n_positions
         found = Features(n, len(self.parameters.isolated), shapes, self.real)
         everywhere = np.arange(n, dtype=np.int32)
@@ -145,7 +143,10 @@ class Engine:
         return reached
 
     def update(self, features: Features, held: np.ndarray, reached: list[np.ndarray]) -> Undo:
-        """Set the species at the changed positions; what was there before is returned."""
+        """Set the species at the changed positions; what was there before is returned.
+
+        If it is interrupted, or finds no energy, the features are of no use any more.
+        """
         undo = Undo(features, reached)
         self._refresh(features, held, reached)
         return undo
@@ -158,12 +159,12 @@ class Engine:
         features.present[changed] = held
         there = changed[held >= 0]
         features.up[0][there] = self.sent[self.elements(there, held[held >= 0])]
-        features.total -= int(features.energy[last].sum())
+        features.total -= _total(features.energy[last])
         features.energy[last] = 0
         for t, where in enumerate(reached[1:]):
             rows = self.rows(where, features.present)
             self.each(rows, functools.partial(self._advance, features, t))
-        features.total += int(features.energy[last].sum())
+        features.total += _total(features.energy[last])
 
     def energy(self, features: Features) -> float:
         """Total energy in eV."""
@@ -184,7 +185,7 @@ class Engine:
             total = self.node_energies(
                 features.hidden, rows.position, rows, found, features.present
             )
-            features.energy[rows.position] = np.round(total / UNIT).astype(np.int64)
+            features.energy[rows.position] = _in_units(total)
 
     def node_energies(
         self,
@@ -385,11 +386,17 @@ class Engine:
     def each(self, rows: Chunked, work: Callable[[Chunked], None]) -> None:
         """Do the work chunk by chunk, by as many threads as there are."""
         parts = (rows[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK))
-        if self._pool is None:
+        if self._threads == 1:
             for part in parts:
                 work(part)
         else:
-            list(self._pool.map(work, parts))
+            list(self._workers().map(work, parts))
+
+    def _workers(self) -> ThreadPoolExecutor:
+        # A forked process inherits the pool without its threads, and would wait for ever.
+        if self._pool is None or self._pool_of != os.getpid():
+            self._pool, self._pool_of = ThreadPoolExecutor(self._threads), os.getpid()
+        return self._pool
 
     def around(self, rows: Rows, present: np.ndarray) -> tuple[object, ...]:
         """Arguments by which a kernel finds the edges that reach some rows."""
@@ -437,6 +444,7 @@ class Undo:
         self._hidden = [h[where] for h, where in zip(features.hidden, reached[1:], strict=False)]
         self._energy, self._total = features.energy[reached[-1]], features.total
         self._counts = features.counts.copy()
+        self.nbytes = _bytes_of(self._present, self._energy, *self._up, *self._hidden, *reached)
 
     def put_back(self) -> None:
         """Return the features to what they were."""
@@ -448,3 +456,23 @@ class Undo:
             array[where] = old
         f.energy[reached[-1]] = self._energy
         f.total, f.counts = self._total, self._counts
+
+
+def _bytes_of(*arrays: np.ndarray) -> int:
+    return sum(int(array.nbytes) for array in arrays)
+
+
+def _in_units(energies: np.ndarray) -> np.ndarray:
+    """Node energies as whole numbers of ``UNIT``, refused where 64 bits do not hold them."""
+    bad = ~(np.abs(energies) < _MOST)  # NaN too
+    if bad.any():
+        raise ModelError(
+            f"the model's energy is {energies[bad][0]} eV at one atom; check the positions and "
+            "the cell"
+        )
+    return np.round(energies / UNIT).astype(np.int64)
+
+
+def _total(units: np.ndarray) -> int:
+    """Sum of any size: 64 bits hold two million eV, which a few 100,000 atoms reach."""
+    return (int((units >> 32).sum()) << 32) + int((units & 0xFFFFFFFF).sum())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels
-from .engine import Engine, Features, Rows
+from .engine import UNIT, Engine, Features, Rows
 from .parameters import Layer, Mixing
 
 __all__ = ["GradientEngine"]
@@ -56,13 +56,13 @@ class GradientEngine:
         ]
 
     def __call__(self, features: Features) -> np.ndarray:
-        """∂E/∂λ of every node in eV, float64 [n_nodes]."""
+        """∂E/∂λ in eV, float64 [n_nodes], of the nodes of sites; the spectators' are incomplete."""
         engine = self.engine
         absent = self._forward_absent(features)
         gradient = np.zeros(len(engine.geometry.element))
         atoms = np.flatnonzero(features.present >= 0).astype(np.int32)
         nodes = engine.geometry.first[atoms] + features.present[atoms]
-        own = features.energy[atoms] * engine.unit
+        own = features.energy[atoms] * UNIT
         gradient[nodes] = own
         gradient[self._node(absent.rows)] = absent.energy
         gradient += engine.parameters.isolated[engine.geometry.element]

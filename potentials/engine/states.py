@@ -15,6 +15,7 @@ from .gradient import GradientEngine
 __all__ = ["States"]
 
 _KEPT = 2**30  # bytes of features
+_MOST = 256  # occupations: searching among more costs as much as a small cell's energy
 _LOCAL = 0.6  # of all rows of all layers: above, starting afresh is as fast
 
 
@@ -26,6 +27,10 @@ class _Kept:
     occupation: np.ndarray
     undo: Undo | None = None
     before: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.features.nbytes + (0 if self.undo is None else self.undo.nbytes)
 
     def go_back(self) -> None:
         assert self.undo is not None  # noqa: S101
@@ -48,7 +53,7 @@ class States:
     lattice, nodes
         What the occupations mean.
     memory
-        Bytes of features to keep.
+        Bytes of features to keep, the ways back included; those of one occupation in any case.
     """
 
     def __init__(self, engine: Engine, lattice: Lattice, nodes: Nodes, memory: int = _KEPT) -> None:
@@ -67,7 +72,7 @@ class States:
             return self.engine.energy(self._features(occupation))
 
     def energy_and_gradient(self, occupation: np.ndarray) -> tuple[float, np.ndarray]:
-        """Total energy and ∂E/∂λ of every node, in eV."""
+        """Total energy and ∂E/∂λ of the nodes [n_nodes] of sites, in eV."""
         with self._lock:
             features = self._features(occupation)
             return self.engine.energy(features), self._gradient(features)
@@ -77,17 +82,24 @@ class States:
     def _features(self, occupation: np.ndarray) -> Features:
         if not self._pays:
             return self.engine.features(self._present(occupation))
-        nearest = self._nearest(occupation)
-        if nearest is not None and self._moved(nearest, occupation):
-            return nearest.features
-        features = self.engine.features(self._present(occupation))
-        room = max(1, self._memory // features.nbytes)
-        del self._kept[: max(0, len(self._kept) + 1 - room)]
-        self._kept.append(_Kept(features, occupation.copy()))
-        return features
+        # Taken out while they change: what an exception leaves half done is not kept.
+        kept = self._taken(occupation)
+        if kept is None or not self._moved(kept, occupation):
+            if kept is not None:
+                self._kept.append(kept)
+            kept = _Kept(self.engine.features(self._present(occupation)), occupation.copy())
+        self._kept.append(kept)
+        self._make_room()
+        return kept.features
 
-    def _nearest(self, occupation: np.ndarray) -> _Kept | None:
-        """Kept features that differ at the fewest sites, moved to the end of the list."""
+    def _make_room(self) -> None:
+        """Drop what was not used for longest, but not the last."""
+        used = sum(kept.nbytes for kept in self._kept)
+        while len(self._kept) > 1 and (used > self._memory or len(self._kept) > _MOST):
+            used -= self._kept.pop(0).nbytes
+
+    def _taken(self, occupation: np.ndarray) -> _Kept | None:
+        """Take the kept features that differ at the fewest sites out of the list."""
         best, fewest, back = None, len(occupation) + 1, False
         for kept in self._kept:
             for which, other in enumerate((kept.occupation, kept.before)):
@@ -99,7 +111,6 @@ class States:
         if best is None:
             return None
         self._kept.remove(best)
-        self._kept.append(best)
         if back:
             best.go_back()
         return best
