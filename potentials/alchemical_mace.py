@@ -11,6 +11,7 @@ import dataclasses
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,18 +176,26 @@ class AlchemicalMACE(AlchemicalPotential):
             return None
         if self._states is None:
             with self._execution():
-                engine = Engine(
-                    self._network,
-                    self._parameters,
-                    self._nodes,
-                    self._graph.edges,
-                    self.positions,
-                    self.cell,
-                    elements=self._elements,
-                    threads=self._threads,
-                )
-                self._states = States(engine, self.lattice, self._nodes)
+                if self._states is None:  # else another thread has built it meanwhile
+                    self._states = States(self._new_engine(), self.lattice, self._nodes)
         return self._states
+
+    def _new_engine(self) -> Engine:
+        assert self._parameters is not None  # noqa: S101
+        return Engine(
+            self._network,
+            self._parameters,
+            self._nodes,
+            self._graph.edges,
+            self.positions,
+            self.cell,
+            elements=self._elements,
+            threads=self._threads,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, or a hamiltonian sent to another process, builds locks and threads of its own.
+        return self.__dict__ | {"_states": None}
 
     # ---- occupations -----------------------------------------------------------------------
 

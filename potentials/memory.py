@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ class Memory:
     """A least-recently-used store of energies and gradients by occupation.
 
     Worth its while only where an evaluation is a function of the occupation alone, bit for bit:
-    then remembering changes no result.
+    then remembering changes no result. Threads may share it; a copy starts empty.
 
     Parameters
     ----------
@@ -45,6 +46,10 @@ class Memory:
         self.size = size
         self.used = 0
         self._entries: OrderedDict[tuple[str, bytes], tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Memory], tuple[int]]:
+        return type(self), (self.size,)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -57,27 +62,29 @@ class Memory:
     ) -> list[T]:
         """Results of every row of ``occupations``; those not known are evaluated together."""
         if self.size == 0:
-            return list(evaluate(occupations))
+            return list(evaluate(occupations)) if len(occupations) else []
         keys = [(kind, occupation.tobytes()) for occupation in occupations]
         found: dict[tuple[str, bytes], T] = {}
         missing: dict[tuple[str, bytes], int] = {}
-        for row, key in enumerate(keys):
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                found[key] = self._entries[key][0]
-            else:
-                missing.setdefault(key, row)
+        with self._lock:
+            for row, key in enumerate(keys):
+                if key in self._entries:
+                    self._entries.move_to_end(key)
+                    found[key] = self._entries[key][0]
+                else:
+                    missing.setdefault(key, row)
         if missing:
             results = evaluate(occupations[list(missing.values())])
-            for key, value in zip(missing, results, strict=True):
-                found[key] = value
-                self._keep(key, value)
+            with self._lock:
+                for key, value in zip(missing, results, strict=True):
+                    found[key] = value
+                    self._keep(key, value)
         return [found[key] for key in keys]
 
     def _keep(self, key: tuple[str, bytes], value: object) -> None:
         parts = value if isinstance(value, tuple) else (value,)
         size = OVERHEAD + len(key[1]) + sum(int(np.asarray(part).nbytes) for part in parts)
-        if size > self.size:
+        if size > self.size or key in self._entries:  # by another thread, meanwhile
             return
         self._entries[key] = (value, size)
         self.used += size
