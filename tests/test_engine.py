@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import os
+import pickle
+import signal
+import time
 
 import numpy as np
 import pytest
+from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alchemc import AlchemicalMACE, builders
+from alchemc import AlchemicalMACE, Lattice, Sublattice, builders
 from alchemc.errors import InputError, ModelError
 from alchemc.potentials.engine import engine as engine_module
 from alchemc.potentials.engine import geometry as geometry_module
+from alchemc.potentials.engine import states as states_module
 from alchemc.potentials.engine.states import States
+from alchemc.potentials.memory import Memory
 from mace_families import FAMILIES, random_model
 
 
@@ -270,6 +278,18 @@ def test_features_are_kept_within_their_memory():
     energies = [states.energy(one) for one in occupations]
     assert 1 <= len(states._kept) <= 2
     assert energies == [states.energy(one) for one in occupations]
+    changed = occupations.copy()
+    changed[:, 4] = (changed[:, 4] + 1) % 3
+    for pair in zip(occupations, changed, strict=True):  # the way back from a change counts too
+        assert states.energy(pair[0]) != states.energy(pair[1])
+        assert len(states._kept) == 1
+
+
+def test_not_more_occupations_are_kept_than_are_quickly_searched(monkeypatch):
+    monkeypatch.setattr(states_module, "_MOST", 3)
+    hamiltonian = potential("plain", "long").at(long_lattice().atoms.positions)
+    hamiltonian.energy(occupations_of(hamiltonian, 6, seed=8))
+    assert len(hamiltonian._states._kept) == 3
 
 
 def test_chains_of_several_threads_share_one_model():
@@ -280,6 +300,146 @@ def test_chains_of_several_threads_share_one_model():
     alone = [hamiltonian.energy(one) for one in occupations]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(hamiltonian.energy, occupations)) == alone
+
+
+# ---- what could be wrong without a sign -----------------------------------------------------
+
+
+@pytest.mark.parametrize("tabled", [False, True])
+@pytest.mark.parametrize("family", ["plain", "density, Agnesi, vectors, ZBL"])
+@pytest.mark.parametrize("empty", ["Sr", "O"])
+def test_sites_that_are_always_vacant_send_nothing(empty, family, tabled, monkeypatch):
+    """They have no species, so no rows in the tables: at the end of the atoms and before it."""
+    monkeypatch.setattr(geometry_module.Geometry, "compact", tabled)
+    atoms = lattice().atoms.copy()
+    sublattices = {"E": Sublattice(empty, ("X",)), "B": Sublattice("Sc", ("Sc", "Ta", "X"))}
+    sites = Lattice(atoms, sublattices)
+    occupation = np.zeros((1, sites.n_sites), dtype=np.int8)
+    ours, torchs = (
+        AlchemicalMACE(sites, random_model(family), engine=engine, device="cpu")
+        for engine in ("compiled", "torch")
+    )
+    energy, gradient = ours.energy_and_gradient(occupation)
+    expected, slopes = torchs.energy_and_gradient(occupation)
+    np.testing.assert_allclose(energy, expected, rtol=0, atol=5e-12)
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=2e-12)
+    assert (ours._states.engine._first is not None) == tabled
+
+
+@pytest.mark.parametrize("family", ["plain", "density, Agnesi, vectors, ZBL"])
+def test_atoms_whose_neighbours_are_all_vacant_are_alone(family):
+    atoms = Atoms("ScO", positions=[(0, 0, 0), (3, 0, 0)], cell=[6.0] * 3, pbc=True)
+    sublattices = {"B": Sublattice("Sc", ("Sc", "Ta")), "O": Sublattice("O", ("X",))}
+    occupations = np.array([[0, 0], [1, 0]], dtype=np.int8)
+    ours, torchs = (
+        AlchemicalMACE(Lattice(atoms, sublattices), random_model(family), engine=e, device="cpu")
+        for e in ("compiled", "torch")
+    )
+    np.testing.assert_allclose(
+        ours.energy(occupations), torchs.energy(occupations), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e6])
+def test_what_whole_numbers_do_not_hold_is_an_error(value, monkeypatch):
+    hamiltonian = potential("plain", "long").at(long_lattice().atoms.positions)
+    occupations = occupations_of(hamiltonian, 2)
+    expected = hamiltonian.energy(occupations)
+    engine = hamiltonian._states.engine
+    hamiltonian._states._kept.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "node_energies", lambda *given: np.full(len(given[1]), value))
+        with pytest.raises(ModelError, match=f"the model's energy is {value} eV at one atom"):
+            hamiltonian.energy(occupations)
+    assert np.array_equal(hamiltonian.energy(occupations), expected)
+
+
+def test_energies_of_any_size_are_added_up(monkeypatch):
+    hamiltonian = potential("plain", "long").at(long_lattice().atoms.positions)
+    occupations = np.zeros((1, long_lattice().n_sites), dtype=np.int8)
+    hamiltonian.energy(occupations)
+    engine = hamiltonian._states.engine
+    monkeypatch.setattr(engine, "node_energies", lambda *given: np.full(len(given[1]), -1e6))
+    features = engine.features(hamiltonian._states._present(occupations[0]))
+    alone = features.counts @ engine.parameters.isolated
+    assert engine.energy(features) == alone - 1e6 * len(long_lattice().atoms)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ModelError])
+def test_an_interrupted_update_is_forgotten(error, layer, monkeypatch):
+    hamiltonian = potential("plain", "long").at(long_lattice().atoms.positions)
+    occupations = np.zeros((3, hamiltonian.lattice.n_sites), dtype=np.int8)
+    occupations[1, 7] = occupations[2, 3] = 1
+    expected = hamiltonian.energy(occupations)
+    engine, rows = hamiltonian._states.engine, []
+    each = engine.each
+
+    def interrupted(part, work):
+        rows.append(part)
+        if len(rows) == layer + 1:
+            raise error
+        each(part, work)
+
+    hamiltonian.energy(occupations[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "each", interrupted)
+        with pytest.raises(error):
+            hamiltonian.energy(occupations[2])
+    assert np.array_equal(hamiltonian.energy(occupations), expected)
+
+
+def through_pickle(hamiltonian):
+    return pickle.loads(pickle.dumps(hamiltonian))  # noqa: S301
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle])
+def test_a_hamiltonian_that_has_been_used_can_be_copied(copied):
+    hamiltonian = potential("plain", "long", threads=2).at(long_lattice().atoms.positions)
+    occupations = occupations_of(hamiltonian, 2)
+    expected = hamiltonian.energy(occupations)
+    assert np.array_equal(copied(hamiltonian).energy(occupations), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(engine_module, "CHUNK", 4)
+    hamiltonian = potential("plain", "long", threads=2).at(long_lattice().atoms.positions)
+    occupations = occupations_of(hamiltonian, 2)
+    hamiltonian.energy(occupations)
+    hamiltonian._states.engine.each(np.arange(8), lambda _: time.sleep(0.1))  # starts both
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # would wait for ever
+        try:
+            hamiltonian.energy(occupations[::-1])
+        except BaseException:  # else the child would run the other tests too
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_that_find_the_same_energy_count_it_once():
+    memory, occupation = Memory(2000), np.zeros((1, 3), dtype=np.int8)
+    memory.recall("energy", occupation, lambda _: [1.0])
+    once = memory.used
+    memory = Memory(2000)
+
+    def evaluate(rows):  # another thread is quicker
+        memory.recall("energy", rows, lambda _: [1.0])
+        return [1.0]
+
+    memory.recall("energy", occupation, evaluate)
+    assert memory.used == once
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_no_replicas_have_no_energies(engine):
+    hamiltonian = potential(engine=engine)
+    none = np.zeros((0, hamiltonian.lattice.n_sites), dtype=np.int8)
+    assert hamiltonian.energy(none).shape == (0,)
+    assert hamiltonian.energy_and_gradient(none)[1].shape == (0, *hamiltonian.lattice.allowed.shape)
 
 
 # ---- replicas as one graph ------------------------------------------------------------------
