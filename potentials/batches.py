@@ -18,7 +18,7 @@ class BatchSizes:
 
     On a CPU it is one, so that no number depends on the batch. On a GPU it is what fits into half
     of the free memory, by the memory that one replica was seen to take, and stays as it is for one
-    set of positions: every batch has the same layout, the last one padded.
+    set of positions. There the same bits come out for the same layout of the batch.
 
     Parameters
     ----------
@@ -51,8 +51,13 @@ class BatchSizes:
 
 
 def batches(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Parts of ``size`` rows and how many of them count; the last is padded with its last row."""
+    """Parts of up to ``size`` rows and how many of them count.
+
+    A part is padded with its last row to a power of two, or to ``size``: few layouts, none of which
+    costs more than twice what was asked for.
+    """
     for begin in range(0, len(rows), size):
         part = rows[begin : begin + size]
         n = len(part)
-        yield np.concatenate([part, np.repeat(part[-1:], size - n, axis=0)]), n
+        width = min(size, 1 << (n - 1).bit_length())
+        yield np.concatenate([part, np.repeat(part[-1:], width - n, axis=0)]), n

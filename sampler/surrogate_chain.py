@@ -73,10 +73,9 @@ class SurrogateChain(KernelBase):
        distance, made anew whenever the data have grown by two fifths, its strength chosen by
        leaving out one energy at a time. Those left-out errors are kept: ``quality``.
     3. The inner chain is made four times as long as its energy and its order remember (50 to 4,000
-       sweeps). Where moves of the
-       whole cell would be accepted less than once in seven times, a random region moves instead:
-       two patches around two sites drawn at random, so that composition moves any distance, of a
-       size that leads to an acceptance of 0.6.
+       sweeps). Where moves of the whole cell would be accepted less than once in seven times, a
+       random region moves instead: two patches around two sites drawn at random, so that
+       composition moves any distance, of a size that leads to an acceptance of 0.6.
     4. Where even a few sites are refused, the surrogate is hopeless: the kernel says so and goes on
        as `PathAuxiliary` (``fallback``).
 

@@ -82,7 +82,9 @@ def test_another_version_of_numba_starts_an_empty_cache(monkeypatch):
 
 
 def test_every_file_with_kernels_enters_the_hash():
-    decorated = re.compile(r"^@(compiled|compiled_fused|inlined|intrinsic|(numba\.)?njit)\b", re.MULTILINE)
+    decorated = re.compile(
+        r"^@(compiled|compiled_fused|inlined|intrinsic|(numba\.)?njit)\b", re.MULTILINE
+    )
     files = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")

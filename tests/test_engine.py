@@ -464,6 +464,19 @@ def test_replicas_side_by_side_are_replicas_alone(family, size, monkeypatch):
     assert asked == ["gradient", "energy"]
 
 
+@pytest.mark.parametrize("size", [1, 4, 6])
+def test_batches_hold_every_row_once_and_pad_to_few_layouts(size):
+    from alchemc.potentials.batches import batches
+
+    for n in range(12):
+        rows = np.arange(2 * n).reshape(n, 2)
+        parts = list(batches(rows, size))
+        kept = [part[:count] for part, count in parts]
+        assert np.array_equal(np.concatenate([np.zeros((0, 2)), *kept]), rows)
+        assert {len(part) for part, _ in parts} <= {1, 2, 4, size}
+        assert all(count <= len(part) < 2 * count for part, count in parts)
+
+
 @pytest.mark.gpu
 def test_a_gpu_gives_the_energies_of_the_cpu():
     import torch
