@@ -53,8 +53,9 @@ SETTINGS = """
 import os, warnings, numpy, torch
 import alchemc.potentials.alchemical_mace
 from alchemc import builders
-def settings():
-    return (dict(os.environ), list(warnings.filters), torch.get_default_dtype(),
+def settings():  # torch may note where its compiler keeps files: that is its own affair
+    own = {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")}
+    return (own, list(warnings.filters), torch.get_default_dtype(),
             torch.get_num_threads(), torch.get_rng_state().tolist(), numpy.geterr())
 torch.set_default_dtype(torch.float64)
 lattice, before = builders.rocksalt(("Mg", "Ni"), "O", a=4.2), settings()

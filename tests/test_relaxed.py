@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
-from mace.calculators import MACECalculator
 
+import mace_families
 from alchemc import AlchemicalMACE, Canonical, Lattice, SemiGrandCanonical, builders, sample
 from alchemc.errors import InputError, ModelError
 from alchemc.potentials import Relaxed, load_mace
@@ -53,7 +53,7 @@ def stock_calculator():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = load_mace("bundled").module
-        return MACECalculator(models=[model], device="cpu", default_dtype="float64")
+        return mace_families.stock_calculator(model)
 
 
 @cache
