@@ -199,13 +199,47 @@ def binders(lattice, size, solution, temperature, draws, seed):
 
 
 def settled(lattices, solution, guess, draws, seed, sizes=(4, 6)):
-    """Repeat the crossing until the grid is centred on it."""
+    """Repeat the crossing until the grid is centred on it; a rough value will do."""
     for n in range(8):
         value, error = crossing(lattices, solution, guess, draws, seed + 100 * n, sizes)
         if np.isfinite(value) and abs(value / guess - 1.0) < 0.03:
             return value, error
         guess = value if np.isfinite(value) and 0.5 < value / guess < 2.0 else 0.9 * guess
     return value, error
+
+
+def located(lattices, solution, guess, draws, seed, sizes=(4, 6)):
+    """Temperature at which the cumulant of the larger cell falls below the smaller one's.
+
+    The grid moves until it holds the change of sign; straight lines between its points.
+    """
+    for n in range(12):
+        grid = guess * np.linspace(0.92, 1.08, 9)
+        small, large = (
+            np.array(
+                [
+                    binders(lattices[s], s, solution, t, draws, seed + 100 * n + k)
+                    for k, t in enumerate(grid)
+                ]
+            )
+            for s in sizes
+        )
+        difference = large - small
+        found = np.array([falls(grid, column) for column in difference.T])
+        if np.isfinite(found[0]):
+            return float(found[0]), float(np.nanstd(found[1:]))
+        guess *= 1.1 if difference[:, 0].mean() > 0 else 0.9
+    raise SystemExit(f"no crossing found near {guess:.0f} K")
+
+
+def falls(grid, difference):
+    """Where a difference that is positive below and negative above changes sign, else NaN."""
+    below = np.flatnonzero((difference[:-1] > 0) & (difference[1:] <= 0))
+    if not len(below):
+        return np.nan
+    k = below[-1]
+    share = difference[k] / (difference[k] - difference[k + 1])
+    return grid[k] + share * (grid[k + 1] - grid[k])
 
 
 def first_guess(solution):
@@ -288,8 +322,8 @@ def run(species, landscape, folder):
     say(species, landscape, "check", json.dumps(check))
     rows += pairs(4, states, exact)
     final, residuals = fit(rows, lattices)
-    t_od, sampling = settled(lattices, final, t_model, 2500, seed=80, sizes=(4, 6))
-    t_large, sampling_large = settled(lattices, final, t_od, 2500, seed=90, sizes=(6, 8))
+    t_od, sampling = located(lattices, final, t_model, 2500, seed=80, sizes=(4, 6))
+    t_large, sampling_large = located(lattices, final, t_od, 2500, seed=90, sizes=(6, 8))
     refits = bootstrap(rows, lattices, t_od)
     result = {
         "system": f"Pb(Sc,{species})O3", "landscape": landscape, "model": "CHGNet 0.3.0",
@@ -349,7 +383,7 @@ def bootstrap(rows, lattices, t_od, n=8):
     for k in range(n):
         weights = rng.multinomial(len(rows), np.full(len(rows), 1.0 / len(rows)))
         solution, _ = fit(rows, lattices, weights.astype(float))
-        found.append(settled(lattices, solution, t_od, 600, seed=200 + 1000 * k)[0])
+        found.append(located(lattices, solution, t_od, 600, seed=200 + 1000 * k)[0])
     return found
 
 
