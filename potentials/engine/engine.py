@@ -243,21 +243,29 @@ class Engine:
     ) -> np.ndarray:
         """Features that leave layer ``t``, from the messages and those of before; in a buffer."""
         layer = self.parameters.layers[t]
-        if layer.skip is not None and layer.skip_message:
-            message = self.mixed(layer.skip, message, rows.element, len(rows), "skip")
-        product = self.contracted(layer, message, rows)
+        return self.outgoing(layer, self.skipped(layer, message, rows), before, rows)
+
+    def skipped(self, layer: Layer, message: np.ndarray, rows: Rows) -> np.ndarray:
+        """Mix messages per element where a layer does so: what the contraction takes."""
+        if layer.skip is None or not layer.skip_message:
+            return message
+        return self.mixed(layer.skip, message, rows.element, len(rows), "skip")
+
+    def outgoing(
+        self, layer: Layer, given: np.ndarray, before: np.ndarray, rows: Rows
+    ) -> np.ndarray:
+        """Features from what the contraction takes and those of before; in a buffer."""
+        product = self._contracted(layer, given, rows)
         found = self.mixed(layer.down, product, None, len(rows), "down")
         if layer.skip is not None and not layer.skip_message:
             found += self.mixed(layer.skip, before, rows.element, len(rows), "own")
         return found
 
-    def contracted(self, layer: Layer, message: np.ndarray, rows: Rows) -> np.ndarray:
-        """Apply the symmetric contraction; the result is in a buffer."""
+    def _contracted(self, layer: Layer, given: np.ndarray, rows: Rows) -> np.ndarray:
         p = layer.product
-        n_out = 1 + int(p.first[:, 0].max(initial=0))
-        found = self.buffer("product", (len(rows), n_out, self.channels))
+        found = self.buffer("product", (len(rows), p.n_out, self.channels))
         kernels.contract(
-            message, rows.element, len(rows), p.first, p.second, p.third, p.weights,
+            given, rows.element, len(rows), p.first, p.second, p.third, p.weights,
             self.buffer("inner", (self.channels,)), self.buffer("outer", (self.channels,)),
             found,
         )  # fmt: skip
@@ -400,11 +408,7 @@ class Engine:
 
     def around(self, rows: Rows, present: np.ndarray) -> tuple[object, ...]:
         """Arguments by which a kernel finds the edges that reach some rows."""
-        g = self.geometry
-        return (
-            rows.position, rows.local, len(rows), g.bounds, g.sender, g.place, g.first_row,
-            g.n_species, g.dependent, present,
-        )  # fmt: skip
+        return self.geometry.towards(rows.position, rows.local, present)
 
     def mixed(
         self,

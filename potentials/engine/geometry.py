@@ -61,6 +61,24 @@ class Geometry:
         """Whether there are far fewer kinds of edges than edges."""
         return 8 * len(self.first_row) < len(self.sender)
 
+    def towards(
+        self, position: np.ndarray, local: np.ndarray, present: np.ndarray
+    ) -> tuple[object, ...]:
+        """Arguments by which a kernel finds the edges that reach some rows."""
+        return (
+            position, local, len(position), self.bounds, self.sender, self.place, self.first_row,
+            self.n_species, self.dependent, present,
+        )  # fmt: skip
+
+    def leaving(
+        self, position: np.ndarray, local: np.ndarray, present: np.ndarray
+    ) -> tuple[object, ...]:
+        """Arguments by which a kernel finds the edges that leave some rows."""
+        return (
+            position, local, len(position), self.sender_bounds, self.by_sender, self.receiver,
+            self.place, self.first_row, self.n_species, self.dependent, present,
+        )  # fmt: skip
+
 
 def build_geometry(
     nodes: Nodes,

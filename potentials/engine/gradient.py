@@ -44,10 +44,7 @@ class GradientEngine:
         widths = [1, *(layer.down.n_out for layer in layers)]
         self._up = [layer.up.transposed(n) for layer, n in zip(layers, widths, strict=False)]
         self._linear = [layer.linear.transposed(layer.n_mid) for layer in layers]
-        self._down = [
-            layer.down.transposed(1 + int(layer.product.first[:, 0].max(initial=0)))
-            for layer in layers
-        ]
+        self._down = [layer.down.transposed(layer.product.n_out) for layer in layers]
         self._skip: list[Mixing | None] = [
             None
             if layer.skip is None
@@ -166,14 +163,12 @@ class GradientEngine:
         n = len(rows)
         before = engine.before(t, rows, features)
         message = engine.message(t, rows, features)
-        given = message
-        if layer.skip is not None and layer.skip_message:
-            given = engine.mixed(layer.skip, message, rows.element, n, "skip")
+        given = engine.skipped(layer, message, rows)
         upper = hidden_adjoint[rows.position]
         if layer.read_out is not None:
             last = t + 1 == len(engine.parameters.layers)
             if last:
-                reached = self._features_out(layer, given, before, rows)
+                reached = engine.outgoing(layer, given, before, rows)
             else:
                 reached = features.hidden[t][rows.position]
             self._read_backward(layer, reached, upper, n)
@@ -197,16 +192,6 @@ class GradientEngine:
             )
             contracted /= norm.astype(engine.real)[:, None, None]
         adjoint[rows.position] = engine.mixed(self._linear[t], contracted, None, n, "mid_adjoint")
-
-    def _features_out(
-        self, layer: Layer, given: np.ndarray, before: np.ndarray, rows: Rows
-    ) -> np.ndarray:
-        engine = self.engine
-        product = engine.contracted(layer, given, rows)
-        found = engine.mixed(layer.down, product, None, len(rows), "down")
-        if layer.skip is not None and not layer.skip_message:
-            found += engine.mixed(layer.skip, before, rows.element, len(rows), "own")
-        return found
 
     def _read_backward(
         self, layer: Layer, features: np.ndarray, adjoint: np.ndarray, n: int
@@ -280,20 +265,13 @@ class GradientEngine:
         sent: np.ndarray,
     ) -> None:
         total = np.einsum("rmc,rmc->r", gathered, sent, dtype=np.float64)
-        leaving = self._leaving(rows, features)
+        leaving = self.engine.geometry.leaving(rows.position, rows.local, features.present)
         if len(density):
             kernels.add_pairs(*leaving, self.engine.radial.density[t], density, total)
         if t == 0 and len(self.engine.radial.pair):
             scale = np.full(self.engine.geometry.n_positions, self.engine.parameters.scale)
             kernels.add_pairs(*leaving, self.engine.radial.pair, scale, total)
         gradient[self._node(rows)] += total
-
-    def _leaving(self, rows: Rows, features: Features) -> tuple[object, ...]:
-        g = self.engine.geometry
-        return (
-            rows.position, rows.local, len(rows), g.sender_bounds, g.by_sender, g.receiver, g.place,
-            g.first_row, g.n_species, g.dependent, features.present,
-        )  # fmt: skip
 
 
 def _sites(rows: Rows, variable: np.ndarray) -> Rows:

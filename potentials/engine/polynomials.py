@@ -19,13 +19,14 @@ class Polynomials(NamedTuple):
 
     ``first`` int32 [n, 5]: component of the result, i, index of w or −1, bounds in ``second``;
     ``second`` [n, 4]: j, index of w or −1, bounds in ``third``; ``third`` [n, 2]: k, index of w.
-    ``weights`` [n_elements, n_weights, C].
+    ``weights`` [n_elements, n_weights, C]; ``n_out`` components come out.
     """
 
     first: np.ndarray
     second: np.ndarray
     third: np.ndarray
     weights: np.ndarray
+    n_out: int
 
 
 def read_contraction(product: MaceModule, elements: np.ndarray) -> Polynomials | None:
@@ -56,7 +57,7 @@ def read_contraction(product: MaceModule, elements: np.ndarray) -> Polynomials |
                     values = np.einsum("p,epc->ec", coefficients, weights)
                     terms.append((start + o, factors, values))
         start += n_out
-    return _nested(terms)
+    return _nested(terms, start)
 
 
 def _weights_of(block: MaceModule, order: int) -> np.ndarray:
@@ -75,7 +76,7 @@ def _monomials(basis: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
     return found
 
 
-def _nested(terms: list[tuple[int, tuple[int, ...], np.ndarray]]) -> Polynomials:
+def _nested(terms: list[tuple[int, tuple[int, ...], np.ndarray]], n_out: int) -> Polynomials:
     tree: dict[tuple[int, ...], dict[str, object]] = {}
     weights: list[np.ndarray] = []
     leaf: dict[tuple[int, ...], int] = {}
@@ -103,4 +104,5 @@ def _nested(terms: list[tuple[int, tuple[int, ...], np.ndarray]]) -> Polynomials
         np.array(second, dtype=np.int32).reshape(-1, 4),
         np.array(third, dtype=np.int32).reshape(-1, 2),
         np.ascontiguousarray(np.moveaxis(np.array(weights), 0, 1)),
+        n_out,
     )

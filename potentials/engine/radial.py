@@ -157,10 +157,8 @@ class Radial:
         """Edges that reach some rows; arguments of ``message``."""
         g, n = self._geometry, len(position)
         if self.stored:
-            return Around(
-                (position, local, n, g.bounds, g.sender, g.place, g.first_row, g.n_species,
-                 g.dependent, present), self.weights[t], self.angular[t],
-            )  # fmt: skip
+            at = g.towards(position, local, present)
+            return Around(at, self.weights[t], self.angular[t])
         edges, bounds = _slices(g.bounds, position)
         first_row, weights, angular = self._made(t, edges)
         numbers = np.arange(n, dtype=np.int32)
@@ -175,10 +173,8 @@ class Radial:
         """Edges that leave some rows; arguments of ``gather_backward``."""
         g, n = self._geometry, len(position)
         if self.stored:
-            return Around(
-                (position, local, n, g.sender_bounds, g.by_sender, g.receiver, g.place,
-                 g.first_row, g.n_species, g.dependent, present), self.weights[t], self.angular[t],
-            )  # fmt: skip
+            at = g.leaving(position, local, present)
+            return Around(at, self.weights[t], self.angular[t])
         listed, bounds = _slices(g.sender_bounds, position)
         edges = g.by_sender[listed]
         first_row, weights, angular = self._made(t, edges)
