@@ -48,7 +48,12 @@ class Hamiltonian(Protocol):
 
 @runtime_checkable
 class Ensemble(Protocol):
-    """A target density over occupations, up to its normalisation."""
+    """A target density over occupations, up to its normalisation.
+
+    Optional, found by ``hasattr``: ``coordinates() -> dict``, the scalars that name a point of a
+    run (``temperature``, ``mu_B_Ta`` …); ``free_sites``, bool [n_sites], sites whose species may
+    be flipped (all, where it is not given: swaps are always allowed).
+    """
 
     @property
     def lattice(self) -> Lattice:
@@ -112,7 +117,11 @@ class Kernel(Protocol):
     Optional, found by ``hasattr``: ``tuned(infos) -> Kernel``, called in warm-up only;
     ``warm_up(state, rngs, n) -> Kernel, State, list of Info`` where that does not do;
     ``summary()``, what the warm-up found in plain numbers; ``carried_over(ensemble) -> Kernel``,
-    the kernel for the next point of a campaign with what it learnt.
+    the kernel for the next point of a campaign with what it learnt; ``observe(state) -> dict``,
+    arrays [n_replicas, …] stored with every draw (``records.OPTIONAL_VARIABLES``).
+
+    A ladder of exchanging replicas has ``n_rungs`` and ``ensembles``, one per rung: it needs that
+    many replicas per chain, those of a chain next to one another in the order of the rungs.
     """
 
     @property

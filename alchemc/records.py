@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from .protocols import Hamiltonian
 
-__all__ = ["COORDINATES", "UNWRITTEN", "VARIABLES", "Run", "point_arrays", "point_dataset"]
+__all__ = [
+    "COORDINATES",
+    "OPTIONAL_VARIABLES",
+    "UNWRITTEN",
+    "VARIABLES",
+    "Run",
+    "coordinate_attributes",
+    "point_arrays",
+    "point_dataset",
+]
 
 UNWRITTEN = 255
 """Occupation of a draw that was not written; no species has this index."""
@@ -45,20 +54,71 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, dict[str, str]]] = {
         {"long_name": "energies with gradient evaluated since the last draw", "units": "1"},
     ),
 }
-"""Dims, dtype and attributes of every stored variable."""
+"""Dims, dtype and attributes of the variables that every point stores."""
+
+OPTIONAL_VARIABLES: dict[str, tuple[tuple[str, ...], str, dict[str, str]]] = {
+    "positions": (
+        ("draw", "chain", "atom", "xyz"),
+        "float64",
+        {"long_name": "positions of the atoms", "units": "Å"},
+    ),
+    "cell": (
+        ("draw", "chain", "vector", "xyz"),
+        "float64",
+        {"long_name": "cell vectors", "units": "Å"},
+    ),
+    "walker": (
+        ("draw", "chain"),
+        "int64",
+        {"long_name": "which of the exchanging replicas is here", "units": "1"},
+    ),
+    "bath_temperature": (
+        ("draw", "chain"),
+        "float64",
+        {"long_name": "temperature of the bath", "units": "K"},
+    ),
+}
+"""Variables of points where positions move, replicas are exchanged or the temperature changes."""
 
 COORDINATES: dict[str, dict[str, str]] = {
     "temperature": {"long_name": "temperature", "units": "K"},
+    "pressure": {"long_name": "pressure", "units": "GPa"},
+    "sweep": {"long_name": "index of the sweep", "units": "1"},
 }
-"""Scalar coordinates of a point and their attributes."""
+"""Scalar coordinates of a point and their attributes; see ``coordinate_attributes`` for more."""
+
+_PREFIXES = {
+    "mu": {"long_name": "chemical potential", "units": "eV"},
+    "phi": {"long_name": "centre φ of the composition constraint", "units": "1"},
+    "kappa": {"long_name": "stiffness κ of the composition constraint", "units": "1"},
+}
 
 _FILL = {
-    "occupation": UNWRITTEN,
-    "energy": np.nan,
-    "acceptance": np.nan,
-    "energy_calls": -1,
-    "gradient_calls": -1,
+    name: UNWRITTEN if name == "occupation" else -1 if kind == "int64" else np.nan
+    for name, (_, kind, _) in (VARIABLES | OPTIONAL_VARIABLES).items()
 }
+
+
+def coordinate_attributes(name: str) -> dict[str, str] | None:
+    """Attributes of a scalar coordinate; None if no point has such a one.
+
+    Besides ``COORDINATES``, there are ``mu_B_Ta`` and ``phi_B_Ta`` (sublattice and species) and
+    ``kappa``.
+
+    Examples
+    --------
+    >>> coordinate_attributes("mu_B_Ta")["units"]
+    'eV'
+    """
+    if name in COORDINATES:
+        return dict(COORDINATES[name])
+    prefix, _, of = name.partition("_")
+    if prefix not in _PREFIXES or not (of or prefix == "kappa"):
+        return None
+    attributes = dict(_PREFIXES[prefix])
+    if of:
+        attributes["long_name"] += f" of {of.replace('_', ' ')}"
+    return attributes
 
 
 def point_dataset(
@@ -71,9 +131,9 @@ def point_dataset(
     arrays
         Variables by name, as ``sampler.draw_block`` returns them: ``occupation``
         [n_draws, n_chains, n_sites]; ``energy`` (eV), ``acceptance``, ``energy_calls``,
-        ``gradient_calls`` [n_draws, n_chains].
+        ``gradient_calls`` [n_draws, n_chains]; and those of ``OPTIONAL_VARIABLES``.
     coordinates
-        Scalars that name the point, such as ``temperature`` in K.
+        Scalars that name the point, such as ``temperature`` in K (``coordinate_attributes``).
 
     Raises
     ------
@@ -90,20 +150,25 @@ def point_dataset(
     import xarray as xr  # noqa: PLC0415  (slow to import)
 
     coordinates = coordinates or {}
-    for given, known, what in (
-        (arrays, VARIABLES, "variable"),
-        (coordinates, COORDINATES, "scalar"),
-    ):
-        for name in given:
-            if name not in known:
-                raise InputError(
-                    f"{what} {name!r} of a run is not known: expected one of {', '.join(known)}"
-                )
-    scalars = {name: ((), _scalar(name, x), COORDINATES[name]) for name, x in coordinates.items()}
+    known = VARIABLES | OPTIONAL_VARIABLES
+    for name in arrays:
+        if name not in known:
+            raise InputError(
+                f"variable {name!r} of a run is not known: expected one of {', '.join(known)}"
+            )
+    scalars = {}
+    for name, value in coordinates.items():
+        attributes = coordinate_attributes(name)
+        if attributes is None:
+            raise InputError(
+                f"scalar {name!r} of a run is not known: expected one of "
+                f"{', '.join(COORDINATES)}, kappa, or mu_… and phi_… with sublattice and species"
+            )
+        scalars[name] = ((), _scalar(name, value), attributes)
     sizes: dict[str, int] = {}
     variables = {}
     for name, array in arrays.items():
-        dims, dtype, attrs = VARIABLES[name]
+        dims, dtype, attrs = known[name]
         values = _as_stored(name, array, dtype)
         shape = dict(zip(dims, values.shape, strict=False))
         if values.ndim != len(dims) or any(sizes.get(d, n) != n for d, n in shape.items()):
@@ -150,8 +215,13 @@ def point_arrays(point: xr.Dataset) -> tuple[dict[str, np.ndarray], dict[str, fl
     >>> arrays["energy"].tolist(), coordinates
     ([[1.0], [1.0]], {'temperature': 900.0})
     """
-    arrays = {name: point[name].values for name in VARIABLES if name in point.variables}
-    scalars = {name: float(point[name]) for name in COORDINATES if name in point.coords}
+    known = VARIABLES | OPTIONAL_VARIABLES
+    arrays = {name: point[name].values for name in known if name in point.variables}
+    scalars = {
+        str(name): float(values)
+        for name, values in point.coords.items()
+        if not values.ndim and coordinate_attributes(str(name)) is not None
+    }
     return arrays, scalars
 
 

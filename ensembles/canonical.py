@@ -103,6 +103,10 @@ class Canonical:
         """
         return -self.beta * np.asarray(gradient, dtype=np.float64)
 
+    def coordinates(self) -> dict[str, float]:
+        """Coordinates of a run's point: the temperature in K."""
+        return {"temperature": self.temperature}
+
     def with_temperature(self, temperature: float) -> Canonical:
         """Return the same ensemble at another temperature (K)."""
         return Canonical(self.lattice, temperature)

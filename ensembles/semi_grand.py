@@ -162,6 +162,14 @@ class SemiGrandCanonical:
         mu = np.where(self.lattice.allowed, self._mu[self.lattice.sublattice_of_site], 0.0)
         return self._canonical.log_density_gradient(np.asarray(gradient) - mu, occupations)
 
+    def coordinates(self) -> dict[str, float]:
+        """Coordinates of a run's point: temperature (K), and μ (eV) by sublattice and species."""
+        scalars = {"temperature": self.temperature}
+        for name, values in self.chemical_potentials.items():
+            if len(values) > 1:
+                scalars |= {f"mu_{name}_{species}": mu for species, mu in values.items()}
+        return scalars
+
     def with_temperature(self, temperature: float) -> SemiGrandCanonical:
         """Return the same ensemble at another temperature (K)."""
         return _without_warning(self.lattice, temperature, self.chemical_potentials)

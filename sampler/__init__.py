@@ -1,5 +1,6 @@
 """How it is sampled: kernels, warm-up and chains."""
 
+from ..streams import generator_state, restore_generator, spawn_generators
 from .chains import WarmUpReport, draw_block, rederive, sample, warm_up
 from .comparison import Comparison, compare
 from .discrete_langevin import DiscreteLangevin
@@ -8,7 +9,6 @@ from .mixture import Mixture
 from .path_auxiliary import PathAuxiliary
 from .random_flip import RandomFlip
 from .random_swap import RandomSwap
-from .streams import generator_state, restore_generator, spawn_generators
 from .surrogate_chain import SurrogateChain
 from .table_exchange import TableExchange
 

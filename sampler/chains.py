@@ -10,15 +10,15 @@ import numpy as np
 
 from ..ensembles import Canonical
 from ..errors import InputError
-from ..protocols import Generators, Info, Kernel, State
+from ..protocols import Ensemble, Generators, Info, Kernel, State
 from ..records import Run, point_dataset
-from .streams import spawn_generators
+from ..streams import spawn_generators
+from ..tuning import learn, summary_of
 
 __all__ = ["WarmUpReport", "draw_block", "rederive", "sample", "warm_up"]
 
 # Steps per site between two energies from scratch, where energies are carried on by changes.
 SWEEPS_BETWEEN_ENERGIES = 1000
-STEPS_PER_TUNING = 25
 
 
 class WarmUpReport(NamedTuple):
@@ -68,7 +68,8 @@ def draw_block(
     block
         ``occupation`` uint8 [n_draws, n_chains, n_sites], ``energy`` float64 (eV), ``acceptance``
         float64 (accepted fraction of the steps since the last draw), ``energy_calls`` and
-        ``gradient_calls`` int64 (since the last draw), all [n_draws, n_chains].
+        ``gradient_calls`` int64 (since the last draw), all [n_draws, n_chains]; and what the
+        kernel's ``observe(state)`` gives of the states kept, [n_draws, n_chains, …].
 
     Raises
     ------
@@ -96,8 +97,17 @@ def draw_block(
             block["gradient_calls"][draw] += info.gradient_calls
         block["occupation"][draw] = state.occupations
         block["energy"][draw] = state.energy
+        for name, values in observed(kernel, state).items():
+            if name not in block:
+                block[name] = np.empty((n_draws, *values.shape), dtype=values.dtype)
+            block[name][draw] = values
     block["acceptance"] /= thin
     return state, block
+
+
+def observed(kernel: Kernel, state: State) -> dict[str, np.ndarray]:
+    """Return what a kernel stores of a state besides its energy, [n_replicas, …] by name."""
+    return kernel.observe(state) if hasattr(kernel, "observe") else {}
 
 
 def _compiled_block(
@@ -174,31 +184,9 @@ def warm_up(
     return kernel, state, report._replace(hessian_products=_products(kernel) - known)
 
 
-def learn(
-    kernel: Kernel, state: State, rngs: Generators, n: int
-) -> tuple[Kernel, State, list[Info]]:
-    """Run ``n`` steps in which the kernel is tuned in its own way."""
-    if hasattr(kernel, "warm_up"):
-        return kernel.warm_up(state, rngs, n)
-    infos: list[Info] = []
-    tuned_by = 0
-    for step in range(1, n + 1):
-        state, info = kernel.step(state, rngs)
-        infos.append(info)
-        if hasattr(kernel, "tuned") and (step % STEPS_PER_TUNING == 0 or step == n):
-            kernel = kernel.tuned(infos[tuned_by:])
-            tuned_by = len(infos)
-    return kernel, state, infos
-
-
 def _products(kernel: Kernel) -> int:
     """Hessian products that a kernel has learnt from so far."""
     return int(summary_of(kernel).get("hessian_products", 0))
-
-
-def summary_of(kernel: Kernel) -> dict[str, Any]:
-    """Tuned parameters in plain numbers."""
-    return kernel.summary() if hasattr(kernel, "summary") else kernel.to_arrays()
 
 
 def sample(
@@ -232,11 +220,12 @@ def sample(
 
     Returns
     -------
-    Run with one point, dims (draw, chain, site). ``run.attrs["warm_up"]`` holds the warm-up's
-    report, ``run.attrs["drift"]`` the largest drift of running energies (eV per site, 0 where
-    every energy is evaluated), ``run.attrs["seconds"]`` the time spent (``warm_up``, the starts'
-    energies included, and ``sampling``), ``run.attrs["failures"]`` how many proposals were refused
-    because the energy model found no energy for them, ``run.config`` the arguments.
+    Run with one point, dims (draw, chain, site), or one per rung where the kernel is a ladder.
+    ``run.attrs["warm_up"]`` holds the warm-up's report, ``run.attrs["drift"]`` the largest drift of
+    running energies (eV per site, 0 where every energy is evaluated), ``run.attrs["seconds"]`` the
+    time spent (``warm_up``, the starts' energies included, and ``sampling``),
+    ``run.attrs["failures"]`` how many proposals were refused because the energy model found no
+    energy for them, ``run.config`` the arguments.
 
     Raises
     ------
@@ -264,6 +253,8 @@ def sample(
             f"use {n_steps // thin * thin or thin}"
         )
     starts = _starts(kernel, occupations, n_replicas)
+    n_chains, rungs = len(starts), int(getattr(kernel, "n_rungs", 1))
+    starts = np.repeat(starts, rungs, axis=0)
     rngs = spawn_generators(seed, len(starts))
     failed = count_failures(kernel)
     begin = time.perf_counter()
@@ -281,19 +272,17 @@ def sample(
         blocks.append(part)
     seconds = {"warm_up": warm - begin, "sampling": time.perf_counter() - warm}
     block = {name: np.concatenate([part[name] for part in blocks]) for name in blocks[0]}
-    temperature = getattr(kernel.ensemble, "temperature", None)
-    scalars = {} if temperature is None else {"temperature": float(temperature)}
     config = {
         "kernel": type(kernel).__name__,
         "ensemble": type(kernel.ensemble).__name__,
         "n_steps": int(n_steps),
-        "n_replicas": len(starts),
+        "n_replicas": n_chains,
         "thin": int(thin),
         "warmup": int(warmup),
         "seed": int(seed),
     }
     return Run(
-        points=(point_dataset(block, scalars),),
+        points=tuple(point_dataset(*part) for part in _points(kernel, block)),
         lattice=kernel.hamiltonian.lattice,
         config=config,
         attrs={
@@ -304,6 +293,25 @@ def sample(
         },
         build_hamiltonian=lambda: kernel.hamiltonian,
     )
+
+
+def _points(
+    kernel: Kernel, block: dict[str, np.ndarray]
+) -> list[tuple[dict[str, np.ndarray], dict[str, float]]]:
+    """Return samples and coordinates of each point in a block: one, or one per rung of a ladder."""
+    targets = list(kernel.ensembles) if hasattr(kernel, "n_rungs") else [kernel.ensemble]
+    return [
+        ({name: values[:, rung :: len(targets)] for name, values in block.items()}, where(target))
+        for rung, target in enumerate(targets)
+    ]
+
+
+def where(ensemble: Ensemble) -> dict[str, float]:
+    """Coordinates of an ensemble, as far as it names any: temperature, chemical potentials …."""
+    if hasattr(ensemble, "coordinates"):
+        return dict(ensemble.coordinates())
+    temperature = getattr(ensemble, "temperature", None)
+    return {} if temperature is None else {"temperature": float(temperature)}
 
 
 def count_failures(kernel: Kernel) -> int:

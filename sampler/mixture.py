@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
+from ..tuning import learn, summary_of
 from ._metropolis import draw_uniforms
-from .chains import learn, summary_of
 
 __all__ = ["Mixture"]
 

@@ -15,6 +15,7 @@ from ..potentials.lattice_hamiltonian import LatticeHamiltonian
 from ..potentials.pair_expansion import PairExpansion
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..sublattice import is_whole, shown
+from ..tuning import STEPS_PER_TUNING
 from ._correction import energy_slopes
 from ._inner_chain import longest_memory, nearest_sites, two_patches
 from ._kernel import KernelBase
@@ -29,7 +30,6 @@ from ._surrogate_fit import (
     with_response,
 )
 from ._swaps import net_change
-from .chains import STEPS_PER_TUNING
 from .path_auxiliary import PathAuxiliary
 from .random_flip import RandomFlip
 from .random_swap import RandomSwap

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from .errors import InputError
 
 __all__ = ["generator_state", "restore_generator", "spawn_generators"]
 
