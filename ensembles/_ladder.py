@@ -1,0 +1,302 @@
+"""Ladders of ensembles: how they are made, what is refused, and how their rungs are moved."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+
+from ..errors import InputError
+from ..lattice import Lattice
+from ..protocols import Ensemble
+from ..sublattice import is_number, is_whole, shown
+
+__all__ = [
+    "Spacing",
+    "at_potentials",
+    "at_temperatures",
+    "can_move",
+    "checked_ladder",
+    "conserved",
+    "hottest",
+    "rungs_between",
+    "same_counts",
+]
+
+FIRST_ROUND = 32  # attempts per pair of neighbours before the rungs move for the first time
+LEAST_REJECTION = 1e-3
+
+
+# ---- making ladders
+
+
+def at_temperatures(ensemble: Ensemble, temperatures: Iterable[float]) -> list[Ensemble]:
+    """Return the ensemble at each of the temperatures (K)."""
+    if not hasattr(ensemble, "with_temperature"):
+        raise InputError(
+            f"{type(ensemble).__name__} has no with_temperature: give the ladder as ensembles=[…]"
+        )
+    return [ensemble.with_temperature(temperature) for temperature in temperatures]
+
+
+def at_potentials(ensemble: Any, chemical_potentials: Mapping[str, Any]) -> list[Ensemble]:
+    """Return the ensemble at each set of chemical potentials, lists of which run along the ladder.
+
+    Raises
+    ------
+    InputError
+        If the ensemble has no chemical potentials, or the lists are none or of different length.
+    """
+    if not is_dataclass(ensemble) or not hasattr(ensemble, "chemical_potentials"):
+        raise InputError(
+            f"{type(ensemble).__name__} has no chemical potentials: use a kernel in "
+            "SemiGrandCanonical"
+        )
+    names = ensemble.lattice.names
+    given = chemical_potentials
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"chemical_potentials are {shown(given)}; give lists by sublattice and species, such "
+            "as {'B': {'Ta': [0.0, 0.1, 0.2]}}"
+        )
+    if len(names) == 1 and not any(isinstance(value, Mapping) for value in given.values()):
+        given = {names[0]: given}
+    lengths = {
+        len(value)
+        for species in given.values()
+        if isinstance(species, Mapping)
+        for value in species.values()
+        if isinstance(value, Sequence | np.ndarray)
+    }
+    if len(lengths) != 1:
+        raise InputError(
+            f"chemical_potentials hold lists of {sorted(lengths) or 'no'} lengths: give one value "
+            "per rung, as many for every species that changes"
+        )
+    rungs = []
+    for rung in range(lengths.pop()):
+        merged = {k: dict(v) for k, v in ensemble.chemical_potentials.items()}
+        for name, species in given.items():
+            merged[name] = merged.get(name, {}) | {
+                symbol: float(value[rung]) if isinstance(value, Sequence | np.ndarray) else value
+                for symbol, value in species.items()
+            }
+        rungs.append(_changed(ensemble, {"chemical_potentials": _without_fixed(ensemble, merged)}))
+    return rungs
+
+
+def rungs_between(first: Ensemble, last: Ensemble, n_rungs: int) -> list[Ensemble]:
+    """Return ``n_rungs`` ensembles from one to another of its kind.
+
+    Temperatures are spaced geometrically, all other numbers linearly.
+
+    Raises
+    ------
+    InputError
+        If the number is below two, or the ensembles differ in more than numbers.
+    """
+    if not is_whole(n_rungs, least=2):
+        raise InputError(f"n_rungs is {shown(n_rungs)}; give a whole number, 2 or more")
+    shares = np.linspace(0.0, 1.0, int(n_rungs))
+    try:
+        inner = [_between(first, last, float(share)) for share in shares[1:-1]]
+    except _ApartError as error:
+        raise InputError(
+            f"there is no way from {type(first).__name__} to {type(last).__name__} ({error}): "
+            "give two ensembles that differ in numbers alone, or ensembles=[…]"
+        ) from None
+    return [first, *inner, last]
+
+
+class _ApartError(Exception):
+    """Two ensembles differ in more than numbers."""
+
+
+def _between(first: Any, last: Any, share: float) -> Any:
+    """Ensemble a share of the way from one to another."""
+    if type(first) is not type(last) or not is_dataclass(first):
+        raise _ApartError("they are of different kinds, or their numbers are not known")
+    changes = {
+        part.name: _mixed(part.name, getattr(first, part.name), getattr(last, part.name), share)
+        for part in fields(first)
+        if part.init
+    }
+    changes = {k: _without_fixed(first, v) for k, v in changes.items()}
+    return _changed(first, changes)
+
+
+def _mixed(name: str, one: Any, other: Any, share: float) -> Any:
+    if isinstance(one, Mapping) and isinstance(other, Mapping) and one.keys() == other.keys():
+        return {key: _mixed(name, one[key], other[key], share) for key in one}
+    if one is other or one == other:
+        return one
+    if not (is_number(one) and is_number(other)):
+        raise _ApartError(f"their {name} differs")
+    if name == "temperature":
+        return float(one ** (1.0 - share) * other**share)
+    return float((1.0 - share) * one + share * other)
+
+
+def _without_fixed(ensemble: Any, values: Any) -> Any:
+    """Numbers by sublattice without those of sublattices that keep their counts."""
+    if not isinstance(values, Mapping):
+        return values
+    return {name: v for name, v in values.items() if name not in getattr(ensemble, "fixed", ())}
+
+
+def _changed(ensemble: Any, changes: Mapping[str, Any]) -> Any:
+    """Return the ensemble with other numbers, without the warnings of its first making."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return replace(ensemble, **changes)
+
+
+# ---- what is refused
+
+
+def checked_ladder(ensembles: Iterable[Ensemble], lattice: Lattice) -> tuple[Ensemble, ...]:
+    """Return the ensembles if replicas can be exchanged among them.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, they are not all on the lattice, some keep the composition of
+        what others let fluctuate, or their temperatures neither rise nor fall throughout.
+    """
+    rungs = tuple(ensembles)
+    if len(rungs) < 2:
+        raise InputError(
+            f"a ladder of {len(rungs)} rungs exchanges nothing: give two ensembles or more"
+        )
+    for rung, ensemble in enumerate(rungs):
+        if ensemble.lattice != lattice:
+            raise InputError(
+                f"the ensemble of rung {rung} is on another lattice than the energy model: "
+                "replicas can be exchanged on one lattice alone"
+            )
+        if conserved(ensemble) != conserved(rungs[0]):
+            raise InputError(
+                f"rung {rung} keeps the counts of {conserved(ensemble) or 'no sublattice'}, rung 0 "
+                f"those of {conserved(rungs[0]) or 'none'}: a replica that comes from one may be "
+                "impossible in the other; let all rungs keep the same"
+            )
+    temperatures = [getattr(ensemble, "temperature", None) for ensemble in rungs]
+    if all(is_number(t) for t in temperatures):
+        steps = np.diff(np.array(temperatures, dtype=float))
+        if (steps != 0).any() and not ((steps > 0).all() or (steps < 0).all()):
+            listed = ", ".join(f"{t:g}" for t in temperatures)
+            raise InputError(
+                f"temperatures {listed} K neither rise nor fall throughout: neighbours exchange, "
+                "so sort them"
+            )
+    return rungs
+
+
+def conserved(ensemble: Ensemble) -> tuple[str, ...]:
+    """Names of the sublattices whose counts an ensemble keeps."""
+    return tuple(getattr(ensemble, "fixed", ()))
+
+
+def same_counts(ensemble: Ensemble, occupations: np.ndarray) -> bool:
+    """Whether occupations [n, n_sites] agree in the counts that an ensemble keeps."""
+    lattice = ensemble.lattice
+    kept = [s for s, name in enumerate(lattice.names) if name in conserved(ensemble)]
+    counts = lattice.counts(occupations)[:, kept]
+    return bool((counts == counts[:1]).all())
+
+
+def hottest(ensembles: Sequence[Ensemble]) -> int:
+    """Index of the ensemble with the highest temperature, the first where none has one."""
+    return int(np.argmax([float(getattr(e, "temperature", 0.0)) for e in ensembles]))
+
+
+# ---- moving the rungs
+
+
+@dataclass(frozen=True)
+class Spacing:
+    r"""Where the rungs of a ladder stand, and how often neighbours were exchanged there.
+
+    With r_i the mean rejection between rungs i and i + 1, the barrier up to rung k is
+    Λ_k = Σ_{i<k} r_i. It depends on where along its path a ladder has come to, little on how many
+    rungs there are; rungs at equal steps of Λ have even exchange rates (Syed et al. 2022,
+    doi:10.1111/rssb.12464). Each round of moving them is as long as all before.
+
+    ``positions`` float64 [n_rungs], in rungs of the ladder as it was given; ``sums`` of acceptance
+    probabilities and ``attempts`` [n_rungs − 1] since the rungs last moved; ``rates`` [n_rungs − 1]
+    in the round before.
+    """
+
+    positions: np.ndarray
+    sums: np.ndarray
+    attempts: np.ndarray
+    rates: np.ndarray
+    rounds: int = 0
+
+    @classmethod
+    def of(cls, n_rungs: int) -> Self:
+        """Rungs where they were given, nothing attempted."""
+        none = np.zeros(n_rungs - 1)
+        return cls(np.arange(n_rungs, dtype=float), none, none.astype(np.int64), none * np.nan)
+
+    def seen(self, probabilities: np.ndarray) -> Self:
+        """Take in acceptance probabilities [n_chains, n_rungs − 1], NaN where not attempted."""
+        attempted = ~np.isnan(probabilities)
+        return replace(
+            self,
+            sums=self.sums + np.where(attempted, probabilities, 0.0).sum(axis=0),
+            attempts=self.attempts + attempted.sum(axis=0),
+        )
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough was attempted for the rungs to move."""
+        return bool(self.attempts.min() >= FIRST_ROUND * 2**self.rounds)
+
+    def moved(self) -> Self:
+        """Return the rungs at equal steps of the barrier, the ends where they are."""
+        rates = self.sums / self.attempts
+        barrier = np.append(0.0, np.cumsum(np.maximum(1.0 - rates, LEAST_REJECTION)))
+        wanted = np.linspace(0.0, barrier[-1], len(barrier))
+        positions = np.interp(wanted, barrier, self.positions)
+        positions[[0, -1]] = self.positions[[0, -1]]
+        none = np.zeros_like(self.sums)
+        return type(self)(positions, none, np.zeros_like(self.attempts), rates, self.rounds + 1)
+
+    @property
+    def present_rates(self) -> np.ndarray:
+        """Exchange rates where the rungs are now, or before they last moved; NaN where unknown."""
+        enough = self.attempts.min() >= FIRST_ROUND // 2 or self.rounds == 0
+        known = np.maximum(self.attempts, 1)
+        here = np.where(self.attempts > 0, self.sums / known, np.nan)
+        return here if enough else self.rates
+
+    def ensembles(self, given: Sequence[Ensemble]) -> list[Ensemble]:
+        """Return the ensembles at the positions, along the path through the given ones."""
+        rungs = []
+        for position in self.positions:
+            below = min(int(position), len(given) - 2)
+            share = float(position - below)
+            if share in (0.0, 1.0):
+                rungs.append(given[below + int(share)])
+            else:
+                rungs.append(_between(given[below], given[below + 1], share))
+        return rungs
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Plain arrays and numbers of everything."""
+        return dict(vars(self))
+
+
+def can_move(given: Sequence[Ensemble]) -> bool:
+    """Whether there is a path through a ladder, along which its rungs can move."""
+    try:
+        for first, last in pairwise(given):
+            _between(first, last, 0.5)
+    except _ApartError:
+        return False
+    return True
