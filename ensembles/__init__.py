@@ -1,6 +1,8 @@
 """What is sampled: target densities over occupations."""
 
 from .canonical import Canonical
+from .charge_neutral import ChargeNeutral
 from .semi_grand import SemiGrandCanonical
+from .variance_constrained import VarianceConstrained
 
-__all__ = ["Canonical", "SemiGrandCanonical"]
+__all__ = ["Canonical", "ChargeNeutral", "SemiGrandCanonical", "VarianceConstrained"]

@@ -10,6 +10,7 @@ from ase import units
 from ..errors import InputError
 from ..lattice import Lattice
 from ..sublattice import is_number
+from ._sublattices import sites_off
 
 __all__ = ["Canonical"]
 
@@ -63,6 +64,16 @@ class Canonical:
     def beta(self) -> float:
         """1/(k_B T) in 1/eV."""
         return 1.0 / (units.kB * self.temperature)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Names of the sublattices that keep their counts: all."""
+        return self.lattice.names
+
+    @property
+    def free_sites(self) -> np.ndarray:
+        """Sites whose species may be flipped, bool [n_sites]: none."""
+        return sites_off(self.lattice, self.fixed)
 
     def log_density(
         self,

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 
 from ..errors import InputError
 from ..lattice import Lattice
-from ..sublattice import is_number
+from ._sublattices import (
+    BySpecies,
+    Words,
+    as_array,
+    checked_fixed,
+    frozen,
+    given_by_species,
+    sites_off,
+    warn_of_charges,
+)
 from .canonical import Canonical
 
 __all__ = ["SemiGrandCanonical"]
 
-Potentials = Mapping[str, Mapping[str, float]]
+_WORDS = Words("chemical_potentials", "chemical potential", "{'B': {'Sc': 0.0, 'Ta': 0.3}}", "eV")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +32,9 @@ class SemiGrandCanonical:
     """Weight exp(−β[E − Σ_k μ_k N_k]), β = 1/(k_B T), over all occupations of the lattice.
 
     N_k counts a species on its sublattice; each sublattice has chemical potentials of its own, of
-    which only the differences matter. The number of sites is fixed, the composition is not.
+    which only the differences matter: a species with a larger μ becomes more frequent. The number
+    of sites is fixed, the composition is not. Sublattices named in ``fixed`` keep the counts that a
+    chain starts with; kernels exchange species on them and flip the sites of the others.
 
     Parameters
     ----------
@@ -35,18 +45,21 @@ class SemiGrandCanonical:
     chemical_potentials
         eV, by sublattice and species: ``{"B": {"Sc": 0.0, "Ta": 0.3}}``. With one sublattice its
         name may be left out. A species that is not named has μ = 0.
+    fixed
+        Names of sublattices that keep their counts; they have no chemical potentials.
 
     Raises
     ------
     InputError
-        If the temperature is not a finite positive number, or a chemical potential is not finite
-        or names an unknown sublattice or species.
+        If the temperature is not a finite positive number, a chemical potential is not finite or
+        names an unknown, a fixed sublattice or an unknown species, or ``fixed`` names what is not
+        there or everything.
 
     Warns
     -----
     UserWarning
-        If the species of a sublattice have different charges: the cell's charge then fluctuates,
-        and a learned potential was trained on neutral crystals.
+        If the species of a free sublattice have different charges: the cell's charge then
+        fluctuates, and a learned potential was trained on neutral crystals.
 
     Examples
     --------
@@ -57,11 +70,19 @@ class SemiGrandCanonical:
     >>> four_zr = np.array([[0, 1, 0, 1, 0, 1, 0, 1]])
     >>> ensemble.log_density(np.zeros(1), four_zr).round(3)  # 0.4 eV/k_BT
     array([4.642])
+
+    The A sites keep their counts, the B sites do not:
+
+    >>> lattice = builders.perovskite(("Sr", "Ba"), ("Ti", "Zr"), "O", a=3.98, size=(2, 2, 2))
+    >>> ensemble = SemiGrandCanonical(lattice, 1000.0, {"B": {"Zr": 0.1}}, fixed=("A",))
+    >>> int(ensemble.free_sites.sum()), ensemble.coordinates()
+    (8, {'temperature': 1000.0, 'mu_B_Ti': 0.0, 'mu_B_Zr': 0.1})
     """
 
     lattice: Lattice
     temperature: float
-    chemical_potentials: Potentials
+    chemical_potentials: BySpecies
+    fixed: Sequence[str] = ()
     _canonical: Canonical = field(init=False, repr=False)
     _mu: np.ndarray = field(init=False, repr=False)
 
@@ -69,31 +90,22 @@ class SemiGrandCanonical:
         canonical = Canonical(self.lattice, self.temperature)
         object.__setattr__(self, "_canonical", canonical)
         object.__setattr__(self, "temperature", canonical.temperature)
-        given = _by_sublattice(self.lattice, self.chemical_potentials)
+        object.__setattr__(self, "fixed", checked_fixed(self.lattice, self.fixed))
+        given = given_by_species(self.lattice, self.chemical_potentials, _WORDS)
+        for name in self.fixed:
+            if given.get(name):
+                raise InputError(
+                    f"chemical_potentials name the sublattice {name!r}, whose counts are fixed: "
+                    "leave them out, or leave it out of fixed"
+                )
         full = {
-            name: MappingProxyType({s: given.get(name, {}).get(s, 0.0) for s in sublattice.species})
+            name: {s: given.get(name, {}).get(s, 0.0) for s in sublattice.species}
             for name, sublattice in self.lattice.sublattices.items()
+            if name not in self.fixed
         }
-        object.__setattr__(self, "chemical_potentials", MappingProxyType(full))
-        mu = np.zeros((len(full), self.lattice.n_species_max))
-        for row, values in zip(mu, full.values(), strict=True):
-            row[: len(values)] = list(values.values())
-        mu += 0.0  # no negative zeros: equal ensembles have equal hashes
-        mu.flags.writeable = False
-        object.__setattr__(self, "_mu", mu)
-        for name, sublattice in self.lattice.sublattices.items():
-            if sublattice.charges is not None and len(set(sublattice.charges)) > 1:
-                charged = ", ".join(
-                    f"{s} {q:+g}"
-                    for s, q in zip(sublattice.species, sublattice.charges, strict=True)
-                )
-                warnings.warn(
-                    f"sublattice {name} exchanges species of different charge ({charged}): the "
-                    "cell's charge fluctuates, which a potential trained on neutral crystals does "
-                    "not know",
-                    UserWarning,
-                    stacklevel=3,
-                )
+        object.__setattr__(self, "chemical_potentials", frozen(full))
+        object.__setattr__(self, "_mu", as_array(self.lattice, full))
+        warn_of_charges(self.lattice, self.fixed, stacklevel=3)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SemiGrandCanonical):
@@ -101,15 +113,16 @@ class SemiGrandCanonical:
         return (
             self.lattice == other.lattice
             and self.temperature == other.temperature
+            and self.fixed == other.fixed
             and np.array_equal(self._mu, other._mu)
         )
 
     def __hash__(self) -> int:
-        return hash((self.lattice, self.temperature, self._mu.tobytes()))
+        return hash((self.lattice, self.temperature, self.fixed, self._mu.tobytes()))
 
     def __reduce__(self) -> tuple[object, ...]:
-        potentials = {name: dict(values) for name, values in self.chemical_potentials.items()}
-        return _without_warning, (self.lattice, self.temperature, potentials)
+        plain = {name: dict(values) for name, values in self.chemical_potentials.items()}
+        return without_warning, (self.lattice, self.temperature, plain, self.fixed)
 
     @property
     def beta(self) -> float:
@@ -120,6 +133,11 @@ class SemiGrandCanonical:
     def potentials(self) -> np.ndarray:
         """Chemical potentials in eV, [n_sublattices, n_species_max]; zero where there is none."""
         return self._mu
+
+    @property
+    def free_sites(self) -> np.ndarray:
+        """Sites whose species may be flipped, bool [n_sites]."""
+        return sites_off(self.lattice, self.fixed)
 
     def log_density(
         self,
@@ -163,7 +181,7 @@ class SemiGrandCanonical:
         return self._canonical.log_density_gradient(np.asarray(gradient) - mu, occupations)
 
     def coordinates(self) -> dict[str, float]:
-        """Coordinates of a run's point: temperature (K), and μ (eV) by sublattice and species."""
+        """Coordinates of a run's point: temperature (K), and μ (eV) of what fluctuates."""
         scalars = {"temperature": self.temperature}
         for name, values in self.chemical_potentials.items():
             if len(values) > 1:
@@ -172,49 +190,13 @@ class SemiGrandCanonical:
 
     def with_temperature(self, temperature: float) -> SemiGrandCanonical:
         """Return the same ensemble at another temperature (K)."""
-        return _without_warning(self.lattice, temperature, self.chemical_potentials)
+        return without_warning(self.lattice, temperature, self.chemical_potentials, self.fixed)
 
 
-def _without_warning(
-    lattice: Lattice, temperature: float, chemical_potentials: Potentials
+def without_warning(
+    lattice: Lattice, temperature: float, chemical_potentials: BySpecies, fixed: Sequence[str] = ()
 ) -> SemiGrandCanonical:
-    """Make an ensemble anew whose charges were warned of when it was first made."""
+    """Make an ensemble whose charges were warned of when it was first made, or are kept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return SemiGrandCanonical(lattice, temperature, chemical_potentials)
-
-
-def _by_sublattice(lattice: Lattice, given: object) -> dict[str, dict[str, float]]:
-    if not isinstance(given, Mapping):
-        raise InputError(
-            f"chemical_potentials are {given!r}; give eV by sublattice and species, such as "
-            "{'B': {'Sc': 0.0, 'Ta': 0.3}}"
-        )
-    if (
-        given
-        and len(lattice.names) == 1
-        and not any(isinstance(v, Mapping) for v in given.values())
-    ):
-        given = {lattice.names[0]: given}
-    result: dict[str, dict[str, float]] = {}
-    for name, entries in given.items():
-        if name not in lattice.names:
-            raise InputError(
-                f"chemical_potentials: no sublattice {name!r}; there are {', '.join(lattice.names)}"
-            )
-        species = lattice.sublattices[name].species
-        if not isinstance(entries, Mapping):
-            raise InputError(f"chemical_potentials of {name} are {entries!r}; give eV by species")
-        result[name] = {}
-        for symbol, value in entries.items():
-            if symbol not in species:
-                raise InputError(
-                    f"chemical_potentials: {name} holds {', '.join(species)}, not {symbol!r}"
-                )
-            if not is_number(value):
-                raise InputError(
-                    f"the chemical potential of {symbol} on {name} is {value!r}; give a finite "
-                    "number in eV"
-                )
-            result[name][symbol] = float(value)
-    return result
+        return SemiGrandCanonical(lattice, temperature, chemical_potentials, fixed)

@@ -300,19 +300,24 @@ def swap_block(
 def flip_block(
     star, star_of_kind, parts, part_of_kind, explicit, masks, strengths, single, levels, shift,
     n_kinds, field, home, edge, image_row, image_bounds, images, padded, near, bits,
-    energy, rng, beta, flippable, species, potential, kept, energies, accepted, thin,
+    energy, rng, beta, flippable, species, potential, group, stiffness, counts, kept, energies,
+    accepted, thin,
 ):  # fmt: skip
     """Metropolis flips of one site to another species; keeps every ``thin``-th state.
 
     ``flippable`` lists the positions to draw from. The weight is exp(−β[E − Σ μ]) with
-    ``potential`` μ [n_kinds, n_species_max] in eV. Kept are occupations [n_draws, n_sites],
-    energies E and numbers of accepted moves [n_draws].
+    ``potential`` μ [n_kinds, n_species_max] in eV. Where ``group`` is given, it is the sublattice
+    of each of them, ``potential`` has one row per sublattice, and the weight is
+    exp(−β[E − Σ_k μ_k n_k + Σ_k q_k n_k²]) with ``stiffness`` q [n_sublattices, n_species_max] in
+    eV and ``counts`` n of that shape, which follow the flips. Kept are occupations
+    [n_draws, n_sites], energies E and numbers of accepted moves [n_draws].
     """
     n_sites = len(flippable)
     for draw in range(len(energies)):
         number = 0
         for _ in range(thin):
-            at = flippable[np.uint64(rng.random() * n_sites)]
+            index = np.uint64(rng.random() * n_sites)
+            at = flippable[index]
             kind = kind_of(n_kinds, at)
             old = np.uint64(padded[at])
             m = species[kind]
@@ -326,11 +331,21 @@ def flip_block(
                 star, star_of_kind, parts, part_of_kind, explicit, masks, strengths, single,
                 levels, shift, n_kinds, field, padded, near, bits, at, old, new,
             )  # fmt: skip
-            work = difference - (potential[kind, new] - potential[kind, old])
+            # Compiled once without a group and once with: what is not asked for costs nothing.
+            if group is None:
+                work = difference - (potential[kind, new] - potential[kind, old])
+            else:
+                row = group[index]
+                work = difference - (potential[row, new] - potential[row, old])
+                work += stiffness[row, new] * (2.0 * counts[row, new] + 1.0)
+                work -= stiffness[row, old] * (2.0 * counts[row, old] - 1.0)
             if work <= 0.0 or threshold < math.exp(-beta * work):
                 place(edge, image_row, image_bounds, images, padded, at, new)
                 energy += difference
                 number += 1
+                if group is not None:
+                    counts[row, new] += 1.0
+                    counts[row, old] -= 1.0
         for n in range(len(home)):
             kept[draw, n] = padded[home[n]]
         energies[draw] = energy

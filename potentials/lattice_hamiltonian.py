@@ -228,41 +228,62 @@ class LatticeHamiltonian:
         n_draws: int,
         thin: int,
         sites: np.ndarray | None = None,
+        stiffness: np.ndarray | None = None,
+        free: np.ndarray | None = None,
     ) -> LatticeBlock:
-        """Run Metropolis flips of single sites for the weight exp(−β[E − Σ_i μ_i,σ(i)]).
+        """Run Metropolis flips of single sites for the weight exp(−β[E − Σ_k μ_k N_k]).
+
+        With ``stiffness`` q it is exp(−β[E − Σ_k μ_k N_k + Σ_k q_k N_k²]). N_k counts a species
+        on its sublattice, all of whose sites count, whichever may change.
 
         Parameters
         ----------
         potentials
-            Chemical potential of every sublattice's species in eV, [n_sublattices, n_species_max].
+            Chemical potential μ of every sublattice's species in eV, [n_sublattices,
+            n_species_max].
+        stiffness
+            q in eV, of the same shape; None for no such term.
+        free
+            Sites that may be flipped, bool [n_sites], all by default.
         occupations, energies, rngs, beta, n_draws, thin, sites
             As for ``run_swaps``.
 
         Raises
         ------
         InputError
-            As for ``run_swaps``, or if sites of one kind differ in their chemical potentials.
+            As for ``run_swaps``, or if, without a stiffness, free sites of one kind differ in their
+            chemical potentials.
         """
         from .compiled import flip_block  # noqa: PLC0415
 
         occupations = self._checked_block(
             occupations, energies, rngs, beta=beta, n_draws=n_draws, thin=thin
         )
-        by_kind = self._potentials_by_kind(np.asarray(potentials, dtype=float))
-        free = np.asarray(self.lattice.allowed).sum(axis=1) > 1
+        several = np.asarray(self.lattice.allowed).sum(axis=1) > 1
+        free = several if free is None else several & _checked_free(self.lattice, free)
+        table, squares = _by_species(self.lattice, potentials, "potentials"), None
+        if stiffness is None:
+            table = self._potentials_by_kind(table, free)
+        else:
+            squares = _by_species(self.lattice, stiffness, "stiffness")
+        group_of_site = np.asarray(self.lattice.sublattice_of_site).astype(np.uint64)
         parts = checked_sites(sites, occupations.shape)
 
         def start(replica: int) -> _Part:
             part = parts[replica]
             t, padded = self.tables, self._padded(occupations[replica].astype(np.int8))
-            home, flippable, scratch = t.home[part], t.home[part[free[part]]], t.scratch()
-            if not len(flippable):
+            home, chosen, scratch = t.home[part], part[free[part]], t.scratch()
+            if not len(chosen):
                 return _still(occupations[replica, part])
+            flippable, group, counts = t.home[chosen], None, None
+            if squares is not None:
+                group = group_of_site[chosen]
+                counts = self.lattice.counts(occupations[replica]).astype(np.float64)
 
             def run(energy: float, out: _Out, steps: int, inside: bool) -> None:  # noqa: ARG001
                 flip_block(
                     *t.gas, home, *t.frame[1:], padded, *scratch, energy, rngs[replica],
-                    float(beta), flippable, t.species, by_kind, *out, steps,
+                    float(beta), flippable, t.species, table, group, squares, counts, *out, steps,
                 )  # fmt: skip
 
             return run
@@ -392,12 +413,13 @@ class LatticeHamiltonian:
             raise
         return LatticeBlock(kept.transpose(1, 0, 2).view(np.uint8), after.T, accepted.T)
 
-    def _potentials_by_kind(self, potentials: np.ndarray) -> np.ndarray:
-        """Chemical potentials of every kind of site, [n_kinds, n_species_max]."""
+    def _potentials_by_kind(self, potentials: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """Chemical potentials of every kind of site, [n_kinds, n_species_max], by free ones."""
         every = potentials[np.asarray(self.lattice.sublattice_of_site)]
-        _, first = np.unique(self.tiling.kinds, return_index=True)
+        kinds = self.tiling.kinds
+        first = np.array([np.flatnonzero((kinds == k) & free)[:1].sum() for k in np.unique(kinds)])
         by_kind = np.ascontiguousarray(every[first])
-        differing = np.flatnonzero((every != by_kind[self.tiling.kinds]).any(axis=1))
+        differing = np.flatnonzero((every != by_kind[kinds]).any(axis=1) & free)
         if len(differing):
             site = int(differing[0])
             one, other = (
@@ -442,6 +464,29 @@ def _parts(n_draws: int, thin: int, n_sites: int) -> Iterator[tuple[slice, int, 
         piece = min(thin, STEPS_BETWEEN_LOOKS)
         for done in range(0, thin, piece):
             yield draws, done, min(piece, thin - done)
+
+
+def _checked_free(lattice: Lattice, free: np.ndarray) -> np.ndarray:
+    """Sites that may be flipped, bool [n_sites]."""
+    mask = np.asarray(free)
+    if mask.dtype != bool or mask.shape != (lattice.n_sites,):
+        raise InputError(
+            f"free has shape {mask.shape} and type {mask.dtype}; give one bool per site, "
+            f"[{lattice.n_sites}]"
+        )
+    return mask
+
+
+def _by_species(lattice: Lattice, values: np.ndarray, name: str) -> np.ndarray:
+    """Numbers by sublattice and species, float64 [n_sublattices, n_species_max]."""
+    table = np.asarray(values, dtype=np.float64)
+    shape = (len(lattice.names), lattice.n_species_max)
+    if table.shape != shape or not np.isfinite(table).all():
+        raise InputError(
+            f"{name} have shape {table.shape} or are not finite; give numbers in eV by sublattice "
+            f"and species, {shape}"
+        )
+    return np.ascontiguousarray(table)
 
 
 def _still(occupation: np.ndarray) -> _Part:

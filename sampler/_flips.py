@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
 from ..lattice import Lattice
 from ._swaps import Swap, choose, exp_scaled, log_sigmoid, log_sum_exp, swap_estimate
 
@@ -14,14 +13,12 @@ __all__ = ["GradientFlips"]
 class GradientFlips:
     """A flip of site i to species k, weighed by its estimated change d = h[i, k].
 
-    Weights are w(d) = exp(d/2) (``"sqrt"``) or exp(d)/(1 + exp(d)) (``"barker"``), over all sites
-    and allowed species but the one held: O(n_sites · n_species).
+    Weights are w(d) = exp(d/2) (``"sqrt"``) or exp(d)/(1 + exp(d)) (``"barker"``), over the
+    ``free`` sites (bool [n_sites]) and allowed species but the one held: O(n_sites · n_species).
     """
 
-    def __init__(self, lattice: Lattice, balancing: str) -> None:
-        self._allowed = np.asarray(lattice.allowed)
-        if not (self._allowed.sum(axis=1) > 1).any():
-            raise InputError("no site may hold two species, so there is nothing to flip")
+    def __init__(self, lattice: Lattice, balancing: str, free: np.ndarray) -> None:
+        self._allowed = np.asarray(lattice.allowed) & free[:, None]
         self._barker = balancing == "barker"
 
     def draw(self, field: np.ndarray, occupations: np.ndarray, uniforms: np.ndarray) -> Swap:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..protocols import Ensemble, Generators, Hamiltonian, State
-from ._metropolis import check_start, evaluate
+from ._metropolis import check_start, check_weight, evaluate
 
 __all__ = ["KernelBase"]
 
@@ -29,7 +29,9 @@ class KernelBase:
     def init(self, occupations: np.ndarray, rngs: Generators) -> State:
         """State of chains at ``occupations`` [n_replicas, n_sites]; one evaluation per replica."""
         start = check_start(self.hamiltonian, self.ensemble, occupations, rngs)
-        return State(start, *evaluate(self.hamiltonian, start, gradient=self.uses_gradient))
+        state = State(start, *evaluate(self.hamiltonian, start, gradient=self.uses_gradient))
+        check_weight(self.ensemble, state.energy, start)
+        return state
 
     def rebind(
         self, *, hamiltonian: Hamiltonian | None = None, ensemble: Ensemble | None = None

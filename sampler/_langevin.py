@@ -30,14 +30,11 @@ class Proposal(NamedTuple):
 
 
 class AllFlips:
-    """Every site draws its species anew: q_i(k) ∝ exp(h_ik/2 − [k ≠ σ_i] · penalty)."""
+    """Every free site draws its species anew: q_i(k) ∝ exp(h_ik/2 − [k ≠ σ_i] · penalty)."""
 
-    def __init__(self, lattice: Lattice) -> None:
-        allowed = np.asarray(lattice.allowed)
-        self._sites = np.flatnonzero(allowed.sum(axis=1) > 1)
-        if not len(self._sites):
-            raise InputError("no site may hold two species, so there is nothing to flip")
-        self._allowed = allowed[self._sites]
+    def __init__(self, lattice: Lattice, free: np.ndarray) -> None:
+        self._sites = np.flatnonzero(free)
+        self._allowed = np.asarray(lattice.allowed)[self._sites]
         self.n_uniforms = len(self._sites)
         self.most_changes = len(self._sites)
 

@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..ensembles import Canonical
 from ..errors import InputError, ModelError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
+from ._composition import keeps_counts
 from ._swaps import Swap
 
 __all__ = [
     "Evaluation",
     "check_start",
+    "check_weight",
     "draw_uniforms",
     "evaluate",
     "evaluate_where",
@@ -51,7 +52,7 @@ def check_start(
             f"{len(rngs)} generators for {len(checked)} replicas: give one per replica "
             "(spawn_generators)"
         )
-    if isinstance(ensemble, Canonical):
+    if keeps_counts(ensemble):
         species_present = (hamiltonian.lattice.counts(checked) > 0).sum(axis=-1)
         stuck = np.flatnonzero((species_present <= 1).all(axis=-1))
         if len(stuck):
@@ -60,6 +61,26 @@ def check_start(
                 "exchange: start from a mixed composition"
             )
     return checked
+
+
+def check_weight(ensemble: Ensemble, energy: np.ndarray, occupations: np.ndarray) -> None:
+    """Refuse starts that the ensemble gives no weight, from which every move would be accepted.
+
+    An ensemble may say more of the reason by ``why_impossible(occupation) -> str | None``.
+
+    Raises
+    ------
+    InputError
+        If a log density is −inf or not a number.
+    """
+    impossible = np.flatnonzero(~(ensemble.log_density(energy, occupations) > -np.inf))
+    if len(impossible):
+        replica = int(impossible[0])
+        say = getattr(ensemble, "why_impossible", lambda _: None)
+        why = say(occupations[replica]) or "start from an occupation that meets its constraints"
+        raise InputError(
+            f"replica {replica} starts where {type(ensemble).__name__} has no weight: {why}"
+        )
 
 
 def draw_uniforms(rngs: Generators, n: int) -> np.ndarray:

@@ -11,11 +11,11 @@ import numpy as np
 from ..errors import InputError
 from ..protocols import Generators, Info, State
 from ..sublattice import is_number
+from ._composition import flippable_sites, move_of
 from ._kernel import KernelBase
 from ._langevin import AllFlips, MatchedSwaps, Proposal
 from ._metropolis import draw_uniforms, evaluate_where, settle, with_gradient
 from ._swaps import flip_field, net_change
-from .gibbs import move_of
 
 __all__ = ["DiscreteLangevin"]
 
@@ -34,7 +34,7 @@ class DiscreteLangevin(KernelBase):
     .. math:: q_i(k|x) ∝ \exp\big(½ h_{ik} − [k ≠ σ_i]/(2α)\big),
 
     independently of the others (Zhang, Liu and Liu 2022, ICML, arXiv:2206.09914). Sites that may
-    hold one species only stay.
+    hold one species only stay, and so do those that the ensemble does not leave free.
 
     Where the composition is fixed, the sites of every sublattice are shuffled, whatever they hold,
     and paired one after the other (of an odd number one is left out). Each pair of sites i and j
@@ -66,13 +66,14 @@ class DiscreteLangevin(KernelBase):
     step_size
         α, 0.02 to 10: a change costs a factor exp(−1/(2α)).
     move
-        ``"swap"`` or ``"flip"``; by default a flip in `SemiGrandCanonical` and a swap elsewhere.
+        ``"swap"`` or ``"flip"``; by default a flip where the ensemble has free sites and a swap
+        elsewhere.
 
     Raises
     ------
     InputError
-        If ``step_size`` is out of range, ``move`` is not known or flips are asked for in the
-        canonical ensemble, or no site (no pair of sites) could change.
+        If ``step_size`` is out of range, ``move`` is not known or flips are asked for where the
+        ensemble has no free sites, or no site (no pair of sites) could change.
 
     Examples
     --------
@@ -101,9 +102,13 @@ class DiscreteLangevin(KernelBase):
                 f"{LARGEST_STEP:g}"
             )
         object.__setattr__(self, "step_size", float(self.step_size))
-        flips = move_of(self.ensemble, self.move) == "flip"
-        kind = AllFlips if flips else MatchedSwaps
-        object.__setattr__(self, "_proposals", kind(self.hamiltonian.lattice))
+        lattice = self.hamiltonian.lattice
+        proposals: AllFlips | MatchedSwaps = (
+            AllFlips(lattice, flippable_sites(self.ensemble, lattice))
+            if move_of(self.ensemble, lattice, self.move) == "flip"
+            else MatchedSwaps(lattice)
+        )
+        object.__setattr__(self, "_proposals", proposals)
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
         """Propose a change of all sites of every replica, and accept or refuse it."""

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, State
 from ..sublattice import is_whole, shown
+from ._composition import flippable_sites, move_of
 from ._correction import FlipTerms, PairCorrection, SwapTerms, energy_slopes
 from ._flips import GradientFlips
 from ._kernel import KernelBase
@@ -86,7 +86,8 @@ class GibbsWithGradients(KernelBase):
     balancing
         ``"sqrt"`` or ``"barker"``.
     move
-        ``"swap"`` or ``"flip"``; by default a flip in `SemiGrandCanonical` and a swap elsewhere.
+        ``"swap"`` or ``"flip"``; by default a flip where the ensemble has free sites (of which
+        alone it is drawn) and a swap elsewhere.
     shells
         Neighbour shells with a pair term, by distances at the reference positions; 0 for the
         constants alone, None for no correction at all. Flips have no pair terms.
@@ -94,8 +95,8 @@ class GibbsWithGradients(KernelBase):
     Raises
     ------
     InputError
-        If ``balancing`` or ``move`` is neither, flips are asked for in the canonical ensemble, or
-        ``shells`` is no number of shells.
+        If ``balancing`` or ``move`` is neither, flips are asked for where the ensemble has no free
+        sites, or ``shells`` is no number of shells.
 
     Examples
     --------
@@ -224,30 +225,11 @@ def choice_of(
     Raises
     ------
     InputError
-        If the balancing or the move is not known, or flips would change a fixed composition.
+        If the balancing or the move is not known, or flips would change what is fixed.
     """
     if balancing not in _SWAPS:
         raise InputError(f"balancing {balancing!r} is not known: use 'sqrt' or 'barker'")
-    if move_of(ensemble, move) == "swap":
-        return _SWAPS[balancing](hamiltonian.lattice)
-    return GradientFlips(hamiltonian.lattice, balancing)
-
-
-def move_of(ensemble: Ensemble, move: str | None) -> str:
-    """Return ``"swap"`` or ``"flip"``, by default whichever the ensemble calls for.
-
-    Raises
-    ------
-    InputError
-        If the move is not known, or flips would change a fixed composition.
-    """
-    if move is None:
-        move = "flip" if isinstance(ensemble, SemiGrandCanonical) else "swap"
-    if move not in ("swap", "flip"):
-        raise InputError(f"move {move!r} is not known: use 'swap' or 'flip'")
-    if move == "flip" and isinstance(ensemble, Canonical):
-        raise InputError(
-            "flips change the composition, which the canonical ensemble fixes: use swaps, or "
-            "SemiGrandCanonical"
-        )
-    return move
+    lattice = hamiltonian.lattice
+    if move_of(ensemble, lattice, move) == "swap":
+        return _SWAPS[balancing](lattice)
+    return GradientFlips(lattice, balancing, flippable_sites(ensemble, lattice))

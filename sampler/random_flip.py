@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..ensembles import Canonical, SemiGrandCanonical
-from ..errors import InputError
 from ..protocols import Generators, Info, State
 from ._compiled import block_of
+from ._composition import flip_weight, flippable_sites, refuse_flips
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate, settle
 from ._swaps import Swap, apply_swap
@@ -26,22 +25,25 @@ class RandomFlip(KernelBase):
 
     .. math:: α = \min(1, e^{f(y) − f(x)}).
 
+    Only the n sites that the ensemble leaves free are drawn. Where it keeps the counts of some
+    sublattices, species on these are never rearranged: take a `Mixture` with `RandomSwap`.
+
     One energy per replica and step. Three random numbers per replica and step.
 
-    On a lattice Hamiltonian and in the semi-grand canonical ensemble, blocks of steps run in
-    compiled code.
+    On a lattice Hamiltonian and in `SemiGrandCanonical` or `VarianceConstrained`, blocks of steps
+    run in compiled code.
 
     Parameters
     ----------
     hamiltonian
         Energy model.
     ensemble
-        Target density; one that fixes the composition is refused.
+        Target density; one that fixes the composition or the charge is refused.
 
     Raises
     ------
     InputError
-        If the ensemble is canonical, or no site may hold two species.
+        If the ensemble has no free sites, or none of these may hold two species.
 
     Examples
     --------
@@ -58,14 +60,9 @@ class RandomFlip(KernelBase):
     _sites: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.ensemble, Canonical):
-            raise InputError(
-                "flips change the composition, which the canonical ensemble fixes: use RandomSwap, "
-                "or SemiGrandCanonical"
-            )
-        sites = np.flatnonzero(np.asarray(self.hamiltonian.lattice.allowed).sum(axis=1) > 1)
-        if not len(sites):
-            raise InputError("no site may hold two species, so there is nothing to flip")
+        lattice = self.hamiltonian.lattice
+        refuse_flips(self.ensemble, lattice, instead="RandomSwap")
+        sites = np.flatnonzero(flippable_sites(self.ensemble, lattice))
         object.__setattr__(self, "_sites", sites)
 
     def step(self, state: State, rngs: Generators) -> tuple[State, Info]:
@@ -94,13 +91,14 @@ class RandomFlip(KernelBase):
     ) -> tuple[State, dict[str, np.ndarray]] | None:
         """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none."""
         # A subclass may draw or weigh otherwise than the compiled code.
-        if type(self) is not RandomFlip or type(self.ensemble) is not SemiGrandCanonical:
+        weight = flip_weight(self.ensemble)
+        if type(self) is not RandomFlip or weight is None:
             return None
         if not hasattr(self.hamiltonian, "run_flips"):
             return None
         block = self.hamiltonian.run_flips(
-            state.occupations, state.energy, rngs, beta=self.ensemble.beta,
-            potentials=self.ensemble.potentials, n_draws=n_draws, thin=thin, sites=sites,
+            state.occupations, state.energy, rngs, **weight._asdict(),
+            n_draws=n_draws, thin=thin, sites=sites,
         )  # fmt: skip
         return block_of(block, state, thin)
 

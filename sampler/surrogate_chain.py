@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ..ensembles import Canonical, SemiGrandCanonical
 from ..errors import InputError
 from ..potentials.lattice_hamiltonian import LatticeHamiltonian
 from ..potentials.pair_expansion import PairExpansion
 from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..sublattice import is_whole, shown
-from ..tuning import STEPS_PER_TUNING
+from ..tuning import learn
+from ._composition import natural_moves, refuse_flips
 from ._correction import energy_slopes
-from ._inner_chain import longest_memory, nearest_sites, two_patches
+from ._inner_chain import FEWEST_SWEEPS, InnerChain, InnerKernel, nearest_sites, two_patches
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate, evaluate_where, settle
 from ._surrogate_fit import (
@@ -30,21 +30,16 @@ from ._surrogate_fit import (
     with_response,
 )
 from ._swaps import net_change
+from .mixture import Mixture
 from .path_auxiliary import PathAuxiliary
-from .random_flip import RandomFlip
-from .random_swap import RandomSwap
+from .table_exchange import TableExchange
 
 __all__ = ["SurrogateChain"]
 
-FEWEST_SWEEPS, MOST_SWEEPS = 50, 4000
-SWEEPS_PER_TIME = 4.0  # of the inner chain, in autocorrelation times of its energy and order
-MEASURED_DRAWS = 240
 WHOLE_CELL_ACCEPTANCE = 0.15  # below this, regions cost less than whole cells
 TARGET_ACCEPTANCE = 0.6
 SMALLEST_REGION = 4
 ENOUGH_ENERGIES = 24  # before a surrogate is called hopeless
-
-InnerKernel = Callable[[Hamiltonian, Ensemble], Kernel]
 
 
 @dataclass(frozen=True)
@@ -60,8 +55,11 @@ class SurrogateChain(KernelBase):
     its Hastings factor is exp(f_S(x) − f_S(y)), and the outer chain is exact for E, however poor S
     is (delayed acceptance: Christen and Fox 2005, doi:10.1198/106186005X76983). All terms of the
     ensemble are exact in the inner chain. S, the number of inner steps and the region do not depend
-    on x; inner sites are drawn at random. With acceptance a, successive states of independent
-    proposals decorrelate in no less than τ = (2 − a)/a steps.
+    on x; inner sites are drawn at random. The inner moves are those that the ensemble calls for:
+    swaps, flips, flips and swaps where some sublattices keep their counts, or exchanges of
+    `TableExchange` and swaps where the charge is kept; two kinds follow one another in a palindrome
+    (A…AB…BB…BA…A), which keeps the chain reversible. With acceptance a, successive states of
+    independent proposals decorrelate in no less than τ = (2 − a)/a steps.
 
     Without a ``surrogate`` it is learnt in warm-up and then frozen:
 
@@ -77,7 +75,8 @@ class SurrogateChain(KernelBase):
        random region moves instead: two patches around two sites drawn at random, so that
        composition moves any distance, of a size that leads to an acceptance of 0.6.
     4. Where even a few sites are refused, the surrogate is hopeless: the kernel says so and goes on
-       as `PathAuxiliary` (``fallback``).
+       as `PathAuxiliary` (``fallback``), of both moves or with `TableExchange` where the ensemble
+       calls for two.
 
     One energy per replica and step; in warm-up also a few gradients and Hessian products, which its
     report counts.
@@ -92,11 +91,12 @@ class SurrogateChain(KernelBase):
         Lattice Hamiltonian on the same lattice, taken as it is; None to learn one in warm-up.
     sweeps
         Inner steps per site of the cell or region; None to choose in warm-up (50 without one).
+        Exchanges, which are not compiled, number two per site at most.
     region
         Sites that move at once; None for the whole cell, or to choose in warm-up where the
         surrogate is learnt.
     move
-        ``"swap"`` or ``"flip"``; by default a swap in `Canonical` and a flip elsewhere.
+        ``"swap"`` or ``"flip"`` alone; by default whatever the ensemble calls for.
     inner
         Function of an energy model and an ensemble that makes the inner kernel, for ensembles in
         which single swaps or flips do not do. It must be reversible for its density: one move drawn
@@ -105,8 +105,8 @@ class SurrogateChain(KernelBase):
     Raises
     ------
     InputError
-        If the surrogate is on another lattice, a number cannot be used, flips are asked for in the
-        canonical ensemble, or a region is asked for with an inner kernel of one's own.
+        If the surrogate is on another lattice, a number cannot be used, flips are asked for where
+        the ensemble has no free sites, or a region is asked for with an inner kernel of one's own.
 
     Examples
     --------
@@ -126,7 +126,7 @@ class SurrogateChain(KernelBase):
     region: int | None = None
     move: str | None = None
     inner: InnerKernel | None = None
-    fallback: PathAuxiliary | None = field(default=None, repr=False, compare=False)
+    fallback: PathAuxiliary | Mixture | None = field(default=None, repr=False, compare=False)
     quality: Quality = field(default_factory=Quality, repr=False, compare=False)
     _lessons: Lessons | None = field(default=None, repr=False, compare=False)
     _anchor: PairExpansion | None = field(default=None, repr=False, compare=False)
@@ -151,13 +151,11 @@ class SurrogateChain(KernelBase):
                 )
         if self.move not in (None, "swap", "flip"):
             raise InputError(f"move {self.move!r} is not known: use 'swap' or 'flip'")
-        if self.move == "flip" and isinstance(self.ensemble, Canonical):
-            raise InputError(
-                "flips change the composition, which the canonical ensemble fixes: use swaps"
-            )
+        if self.move == "flip":
+            refuse_flips(self.ensemble, lattice, instead="swaps")
         if self.region is not None and self.inner is not None:
             raise InputError("a region needs the inner kernels of its own: leave out inner")
-        if self.region == 1 and self._swaps:
+        if self.region == 1 and self._moves == ("swap",):
             raise InputError("a region of 1 site has nothing to swap: give 2 or more")
         near = np.zeros((0, 0), dtype=np.int32)
         if self.region is not None:
@@ -214,70 +212,28 @@ class SurrogateChain(KernelBase):
     def _walk(
         self, occupations: np.ndarray, sites: np.ndarray | None, rngs: Generators
     ) -> np.ndarray:
-        """Occupations at the end of the inner chain.
-
-        A coin decides whether it is one step longer: flips that are all accepted would keep the
-        parity of the composition for ever, and two swaps of two sites lead nowhere.
-        """
+        """Occupations at the end of the inner chain."""
         assert self.surrogate is not None  # noqa: S101  (step)
-        kernel = self._inner_kernel()
         start = State(
             occupations, self.surrogate.energy(occupations),
             np.full((*occupations.shape, self.hamiltonian.lattice.n_species_max), np.nan),
         )  # fmt: skip
-        end = self._run(kernel, start, rngs, self._inner_steps, sites)
-        longer = np.flatnonzero(draw_uniforms(rngs, 1)[:, 0] < 0.5)
-        after = end.occupations.copy()
-        if len(longer):
-            part = State(*(values[longer] for values in end))
-            chosen = None if sites is None else sites[longer]
-            last = self._run(kernel, part, [rngs[r] for r in longer.tolist()], 1, chosen)
-            after[longer] = last.occupations
-        return after
+        moving = self.region or self.hamiltonian.lattice.n_sites
+        steps = (self.sweeps or FEWEST_SWEEPS) * moving
+        return self._inner_chain().run(start, rngs, steps, sites)
 
-    def _run(
-        self, kernel: Kernel, state: State, rngs: Generators, steps: int, sites: np.ndarray | None
-    ) -> State:
-        """State after so many steps of the inner kernel."""
-        if isinstance(kernel, RandomSwap | RandomFlip):
-            block = kernel.compiled_block(state, rngs, 1, steps, sites=sites)
-            if block is not None:
-                return block[0]
-            if self.region is not None:
-                raise InputError(
-                    f"regions need compiled moves, which {type(self.ensemble).__name__} has not: "
-                    "leave out region"
-                )
-        for _ in range(steps):
-            state, _ = kernel.step(state, rngs)
-        return state
-
-    def _inner_kernel(self) -> Kernel:
+    def _inner_chain(self) -> InnerChain:
         assert self.surrogate is not None  # noqa: S101  (step)
-        if self.inner is not None:
-            return self.inner(self.surrogate, self.ensemble)
-        return (RandomSwap if self._swaps else RandomFlip)(self.surrogate, self.ensemble)
+        return InnerChain.of(self.surrogate, self.ensemble, self.move, self.inner)
 
     @property
-    def _swaps(self) -> bool:
-        return self.move == "swap" or (self.move is None and isinstance(self.ensemble, Canonical))
-
-    @property
-    def _inner_steps(self) -> int:
-        sites = self.region or self.hamiltonian.lattice.n_sites
-        return (self.sweeps or FEWEST_SWEEPS) * sites
+    def _moves(self) -> tuple[str, ...]:
+        """Kinds of the inner moves."""
+        return natural_moves(self.ensemble) if self.move is None else (self.move,)
 
     def _regions(self, uniforms: np.ndarray) -> np.ndarray | None:
         """Sites that move, [n_replicas, region], from random numbers [n_replicas, 2] alone."""
-        if self.region is None:
-            return self._all_sites(len(uniforms))
-        return two_patches(self._near, uniforms)
-
-    def _all_sites(self, n_replicas: int) -> np.ndarray | None:
-        """All sites by name: a replica without unlike species then stands still in a swap."""
-        if not self._swaps:
-            return None
-        return np.tile(np.arange(self.hamiltonian.lattice.n_sites), (n_replicas, 1))
+        return None if self.region is None else two_patches(self._near, uniforms)
 
     # ---- other models, positions and stores ------------------------------------------------
 
@@ -382,26 +338,20 @@ class SurrogateChain(KernelBase):
         self, state: State, rngs: Generators, n: int
     ) -> tuple[SurrogateChain, State, list[Info]]:
         """Run ``n`` steps that teach the surrogate, and return the kernel with what it learnt."""
-        kernel, infos = self, []
+        kernel = self
+        infos: list[Info] = []
         if self._anchor is not None:  # what was learnt belongs to other positions
             kernel = replace(self, surrogate=None, _lessons=None, _anchor=None, quality=Quality())
-        since: list[Info] = []
-        for _ in range(n):
-            if kernel.fallback is not None:
-                state, info = kernel.fallback.step(state, rngs)
-                since.append(info)
-                if len(since) == STEPS_PER_TUNING:
-                    kernel, since = kernel._tuned_fallback(since), []  # noqa: SLF001
-            else:
-                kernel, state, info = kernel._learning_step(state, rngs)  # noqa: SLF001
-                kernel = kernel._judged()  # noqa: SLF001
+        while len(infos) < n and kernel.fallback is None:
+            kernel, state, info = kernel._learning_step(state, rngs)  # noqa: SLF001
+            kernel = kernel._judged()  # noqa: SLF001
             infos.append(info)
-        return kernel._tuned_fallback(since), state, infos  # noqa: SLF001
-
-    def _tuned_fallback(self, infos: list[Info]) -> SurrogateChain:
-        if self.fallback is None or not infos:
-            return self
-        return replace(self, fallback=self.fallback.tuned(infos))
+        if kernel.fallback is not None:
+            tuned, state, more = learn(kernel.fallback, state, rngs, n - len(infos))
+            assert isinstance(tuned, PathAuxiliary | Mixture)  # noqa: S101
+            kernel = replace(kernel, fallback=tuned)
+            infos += more
+        return kernel, state, infos
 
     def _learning_step(self, state: State, rngs: Generators) -> tuple[SurrogateChain, State, Info]:
         kernel, extra = self, 0
@@ -430,7 +380,8 @@ class SurrogateChain(KernelBase):
             if lessons.is_due or gradient:
                 kernel = kernel._refitted(lessons, settled, rngs)  # noqa: SLF001
         elif kernel.sweeps is None:
-            kernel = replace(kernel, sweeps=kernel._measured_sweeps(settled, rngs))  # noqa: SLF001
+            sweeps = kernel._inner_chain().measured_sweeps(settled, rngs)  # noqa: SLF001
+            kernel = replace(kernel, sweeps=sweeps)
         return kernel, settled, info
 
     def _refitted(self, lessons: Lessons, state: State, rngs: Generators) -> SurrogateChain:
@@ -447,7 +398,7 @@ class SurrogateChain(KernelBase):
         if sweeps is not None or len(lessons.energies) < 2 * lessons.measured_at:
             return kernel
         lessons = replace(lessons, measured_at=len(lessons.energies))
-        sweeps = kernel._measured_sweeps(state, rngs)  # noqa: SLF001
+        sweeps = kernel._inner_chain().measured_sweeps(state, rngs)  # noqa: SLF001
         return replace(kernel, sweeps=sweeps, _lessons=lessons)
 
     def _log_density(self, energies: np.ndarray) -> np.ndarray:
@@ -466,31 +417,6 @@ class SurrogateChain(KernelBase):
         size = round(self.hamiltonian.lattice.n_sites * 0.55 / float(np.var(f)))
         return int(min(max(size, SMALLEST_REGION), self.hamiltonian.lattice.n_sites))
 
-    def _measured_sweeps(self, state: State, rngs: Generators) -> int:
-        """Inner sweeps: four times as many as the surrogate's own chain remembers.
-
-        Of its energy, and of the order that its couplings drive towards.
-        """
-        assert self.surrogate is not None  # noqa: S101  (fitted)
-        whole = replace(self, region=None)
-        kernel = whole._inner_kernel()  # noqa: SLF001
-        start = state._replace(energy=self.surrogate.energy(state.occupations))
-        sweep, thin = self.hamiltonian.lattice.n_sites, 1
-        while isinstance(kernel, RandomSwap | RandomFlip):
-            block = kernel.compiled_block(
-                start, rngs, MEASURED_DRAWS, thin * sweep, sites=self._all_sites(len(rngs))
-            )
-            if block is None:
-                break
-            start, draws = block
-            memory = longest_memory(self.surrogate, draws)
-            if memory <= MEASURED_DRAWS / 30 or thin >= MOST_SWEEPS // 30:
-                # A series that never changes remembers for ever.
-                sweeps = min(max(SWEEPS_PER_TIME * thin * memory, FEWEST_SWEEPS), MOST_SWEEPS)
-                return int(np.ceil(sweeps))
-            thin *= 4
-        return FEWEST_SWEEPS
-
     def _judged(self) -> SurrogateChain:
         """Kernel that gives the surrogate up where it is hopeless."""
         lessons = self._lessons
@@ -501,20 +427,30 @@ class SurrogateChain(KernelBase):
         if not enough or region is None or (region > SMALLEST_REGION and self._has_regions):
             return self
         most = f"more than {SMALLEST_REGION} sites" if self._has_regions else "the whole cell"
+        fallback = self._paths()
+        parts = fallback.kernels if isinstance(fallback, Mixture) else (fallback,)
+        names = " and ".join(sorted({type(part).__name__ for part in parts}))
         warnings.warn(
             f"the surrogate misses energies by {self.quality.error:.2g} eV (root mean square), too "
-            f"much for moves of {most}: going on with PathAuxiliary",
+            f"much for moves of {most}: going on with {names}",
             UserWarning,
             stacklevel=4,
         )
-        return replace(self, fallback=self._paths())
+        return replace(self, fallback=fallback)
 
     @property
     def _has_regions(self) -> bool:
         """Whether moves of some sites only are compiled for this ensemble."""
-        kinds = (Canonical, SemiGrandCanonical) if self._swaps else (SemiGrandCanonical,)
-        return type(self.ensemble) in kinds
+        return self.surrogate is not None and self._inner_chain().is_compiled
 
-    def _paths(self) -> PathAuxiliary:
-        move = "swap" if self._swaps else "flip"
-        return PathAuxiliary(self.hamiltonian, self.ensemble, move=move)
+    def _paths(self) -> PathAuxiliary | Mixture:
+        """Kernel without a surrogate, of the same kinds of move."""
+        model, ensemble = self.hamiltonian, self.ensemble
+        moves = [move for move in self._moves if move != "exchange"]
+        paths = [PathAuxiliary(model, ensemble, move=move) for move in moves]
+        if len(self._moves) == 1:
+            return paths[0]
+        kernels: list[Kernel] = list(paths)
+        if len(moves) < len(self._moves):
+            kernels.append(TableExchange(model, ensemble))
+        return Mixture([(kernel, 1) for kernel in kernels])

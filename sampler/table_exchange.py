@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..ensembles import Canonical
 from ..errors import InputError
+from ..lattice import Lattice
 from ..protocols import Generators, Info, State
 from ..sublattice import is_number
+from ._composition import fixed_sublattices, keeps_counts
 from ._exchanges import Constraint, ExchangeTable, constraint_matrix
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate_where, settle
@@ -45,7 +46,9 @@ class TableExchange(KernelBase):
     Where n_sa < L_a the exchange is impossible, and the step is no move.
 
     The chain samples the ensemble restricted to the constraint values of its start: charges are
-    kept, not made neutral. One energy per replica and step, none where no move is possible. A
+    kept, not made neutral. It is the kernel for `ChargeNeutral`, which has no weight elsewhere, and
+    whose other kernels swap only. Where the ensemble keeps the counts of some sublattices, so does
+    the table. One energy per replica and step, none where no move is possible. A
     fixed number of random numbers per replica and step.
 
     Parameters
@@ -64,20 +67,18 @@ class TableExchange(KernelBase):
     Raises
     ------
     InputError
-        If the ensemble is canonical; there are neither charges nor constraints; the charges of a
-        sublattice differ by no simple fractions; a constraint names what is not there; ``swaps``
+        If the ensemble keeps all counts; there are neither charges nor constraints; the charges of
+        a sublattice differ by no simple fractions; a constraint names what is not there; ``swaps``
         is out of range; more than 1,000 exchanges keep the constraints; or none does, so that only
         swaps are left (`RandomSwap`).
 
     Examples
     --------
-    >>> import warnings
-    >>> from alchemc import PairHamiltonian, SemiGrandCanonical, builders, sampler
+    >>> from alchemc import ChargeNeutral, PairHamiltonian, builders, sampler
     >>> lattice = builders.perovskite(
     ...     ("La", "Sr"), ("Al", "Ti"), "O", a=3.85, size=(2, 2, 2),
-    ...     charges={"La": 3, "Sr": 2, "Al": 3, "Ti": 4})
-    >>> with warnings.catch_warnings(action="ignore"):  # no move changes the charge here
-    ...     ensemble = SemiGrandCanonical(lattice, 1000.0, {"A": {"Sr": 0.1}})
+    ...     charges={"La": 3, "Sr": 2, "Al": 3, "Ti": 4}, spectator_charges={"O": -2})
+    >>> ensemble = ChargeNeutral(lattice, 1000.0, {"A": {"Sr": 0.1}})
     >>> pairs = PairHamiltonian(lattice, {("A", "B"): [{("La", "Ti"): 0.02}]})
     >>> kernel = sampler.TableExchange(pairs, ensemble)
     >>> kernel.moves
@@ -93,7 +94,7 @@ class TableExchange(KernelBase):
     _swap_choice: FactorisedSwaps = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.ensemble, Canonical):
+        if keeps_counts(self.ensemble):
             raise InputError(
                 "exchanges change the composition, which the canonical ensemble fixes: use "
                 "RandomSwap, or SemiGrandCanonical"
@@ -104,6 +105,7 @@ class TableExchange(KernelBase):
             )
         lattice = self.hamiltonian.lattice
         matrix = constraint_matrix(lattice, self.constraints)
+        matrix = np.concatenate([matrix, _kept_counts(lattice, fixed_sublattices(self.ensemble))])
         kept = tuple({s: dict(v) for s, v in one.items()} for one in self.constraints)
         object.__setattr__(self, "constraints", kept)
         object.__setattr__(self, "_matrix", matrix)
@@ -179,6 +181,17 @@ class TableExchange(KernelBase):
         counts = self._table.counts(occupations)
         forth = self._table.log_ways(counts, vectors)
         return forth - self._table.log_ways(counts + vectors, -vectors)
+
+
+def _kept_counts(lattice: Lattice, names: Sequence[str]) -> np.ndarray:
+    """Constraints that keep every count of some sublattices, int64 [n_rows, n_columns]."""
+    rows = np.eye(len(lattice.names) * lattice.n_species_max, dtype=np.int64)
+    by_sublattice = rows.reshape(len(lattice.names), lattice.n_species_max, -1)
+    kept = [
+        by_sublattice[lattice.names.index(name), : len(lattice.sublattices[name].species)]
+        for name in names
+    ]
+    return np.concatenate([rows[:0], *kept])
 
 
 def _padded(columns: np.ndarray, width: int) -> np.ndarray:
