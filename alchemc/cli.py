@@ -252,13 +252,13 @@ def _load(directory: Path) -> Run:
     from .campaign.runs import open_run
 
     stored = open_run(directory)
-    for point in stored.points:
+    for index, point in enumerate(stored.points):
         try:
             point.load()
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StoredRunError(
-                f"stored samples of {directory} at {float(point['temperature']):g} K are damaged "
+                f"stored samples of {directory} at point {index} are damaged "
                 f"({reason}); restore the directory from a copy, or start a new run"
             ) from error
     return stored
@@ -280,9 +280,22 @@ def _print_results(results: dict[str, Any]) -> None:
         console.print(table)
     if results["transition"] and results["transition"]["order"]:
         _print_text(console, results["transition"]["text"])
+    for line in _hysteresis_lines(results):
+        _print_text(console, line)
     for caveat in results["caveats"]:
         if caveat["level"] == "critical" or caveat["code"] == "unfinished":
             _print_text(console, caveat["text"])
+
+
+def _hysteresis_lines(results: dict[str, Any]) -> list[str]:
+    """One line per curve: what differs most telling first, or that nothing does."""
+    by_curve: dict[str, list[dict[str, Any]]] = {}
+    for loop in results["hysteresis"]:
+        by_curve.setdefault(loop["curve"], []).append(loop)
+    return [
+        next((loop for loop in loops if any(loop["differs"])), loops[0])["text"]
+        for loops in by_curve.values()
+    ]
 
 
 def _print_text(console: Console, text: str) -> None:
@@ -293,9 +306,12 @@ def _print_text(console: Console, text: str) -> None:
 def _verdict(results: dict[str, Any]) -> int:
     """Exit code by convergence; a line names what did not converge or is not precise enough."""
     code = DONE
-    vague = [point["temperature"] for point in results["points"] if not point["converged"]]
+    vague = [point["label"] for point in results["points"] if not point["converged"]]
     if vague:
-        named = ", ".join(f"{value:g} K" for value in reversed(vague))
+        from .analysis.layout import few
+
+        scanned = results["layout"]["axis"] != "temperature"
+        named = few(list(reversed(vague)), "; " if scanned else ", ")
         _complain(f"not converged: {named}; take more draws (the report says what is missing)")
         code = NOT_CONVERGED
     for caveat in results["caveats"]:
@@ -332,7 +348,7 @@ def analyze(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> int:
-    """Print energies, heat capacities and order parameters with their errors."""
+    """Print compositions, energies, heat capacities and orders with their errors."""
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other; give one of them")
     results = _analysis(_load(directory))
@@ -377,6 +393,9 @@ def export(  # noqa: PLR0917
         typer.Option("--format", help="extxyz, traj or icet; by the file's suffix if left out."),
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="Only this temperature (K).")] = None,
+    point: Annotated[
+        int | None, typer.Option(help="Only this point, by its number in `alchemc status`.")
+    ] = None,
     chain: Annotated[int | None, typer.Option(help="Only this chain, counted from 0.")] = None,
     every: Annotated[int, typer.Option(help="Every n-th draw.")] = 1,
 ) -> int:
@@ -384,7 +403,9 @@ def export(  # noqa: PLR0917
     from .campaign.export import export_run
 
     stored = _load(directory)
-    count = export_run(stored, file, form, temperature=temperature, chain=chain, every=every)
+    count = export_run(
+        stored, file, form, temperature=temperature, point=point, chain=chain, every=every
+    )
     typer.echo(f"wrote {count} structures to {file}")
     return DONE
 

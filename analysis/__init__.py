@@ -6,9 +6,12 @@ in ``alchemc.analysis.plots``.
 
 from .caveats import Caveat, landscape, shortcoming
 from .commensurate import NAMED_ORDERS, OrderingVector, ordering_vector
+from .density_of_states import Coexistence, coexistence, energy_distribution
 from .estimates import derived, describe, summarize_series
+from .hysteresis import Loop, hysteresis
 from .long_range import ordering_amplitude, ordering_series
 from .overview import analyze_run
+from .round_trips import RoundTrips, round_trips
 from .short_range import warren_cowley, warren_cowley_series
 from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
 from .transition import ApparentTransition, Bracket, apparent_transition
@@ -18,18 +21,25 @@ __all__ = [
     "ApparentTransition",
     "Bracket",
     "Caveat",
+    "Coexistence",
+    "Loop",
     "OrderingVector",
+    "RoundTrips",
     "analyze_run",
     "apparent_transition",
     "binder_cumulant",
+    "coexistence",
     "derived",
     "describe",
+    "energy_distribution",
     "heat_capacity",
+    "hysteresis",
     "landscape",
     "mean_energy",
     "ordering_amplitude",
     "ordering_series",
     "ordering_vector",
+    "round_trips",
     "shortcoming",
     "summarize_series",
     "warren_cowley",

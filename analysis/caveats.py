@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 
 from ..lattice import Lattice
 from ..statistics import MIN_ESS, RHAT_LIMIT, Summary
+from .layout import few
 from .transition import ApparentTransition, kelvin
 
 __all__ = [
@@ -127,10 +128,15 @@ def _missing(where: str) -> str:
     return "Vibrations may" if where in RELAXED.values() else "Relaxation and vibrations"
 
 
-def unconverged(quantities_by_point: Mapping[float, Mapping[str, Summary]]) -> list[Caveat]:
-    """One warning per temperature (K) whose chains did not converge, with the worst reasons."""
+def _named(point: float | str) -> str:
+    """Point as people call it: a name, or a temperature in K."""
+    return point if isinstance(point, str) else kelvin(point)
+
+
+def unconverged(quantities_by_point: Mapping[float | str, Mapping[str, Summary]]) -> list[Caveat]:
+    """One warning per point (K, or its name) whose chains did not converge, with the reasons."""
     found = []
-    for temperature, quantities in quantities_by_point.items():
+    for point, quantities in quantities_by_point.items():
         bad = {name: s for name, s in quantities.items() if not s.converged}
         still = [name for name, s in bad.items() if not s.ess > 0]
         moving = {name: s for name, s in bad.items() if s.ess > 0}
@@ -139,7 +145,7 @@ def unconverged(quantities_by_point: Mapping[float, Mapping[str, Summary]]) -> l
             worst = shortcoming(Summary(0.0, 0.0, *_worst(moving), converged=False))
             reasons.append(f"{', '.join(moving)}: {worst}")
         if reasons:
-            text = f"At {kelvin(temperature)} the chains did not converge ({'; '.join(reasons)})."
+            text = f"At {_named(point)} the chains did not converge ({'; '.join(reasons)})."
             found.append(Caveat("warning", "unconverged", text))
     return found
 
@@ -153,21 +159,21 @@ def _worst(quantities: Mapping[str, Summary]) -> tuple[float, float]:
 
 
 def missed_precision(
-    asked: Mapping[str, float], ended_by: Sequence[str], temperatures: Sequence[float]
+    asked: Mapping[str, float], ended_by: Sequence[str], points: Sequence[float | str]
 ) -> list[Caveat]:
-    """Warn of the temperatures (K) that ended by the number of draws, not by the precision asked.
+    """Warn of the points (K, or names) that ended by the number of draws, not by the precision.
 
-    Both sequences are in the order of the sweep; temperatures that have not ended are not counted.
+    Both sequences are in the order of the sweep; points that have not ended are not counted.
     """
-    ended = zip(temperatures, ended_by, strict=False)
-    missed = [kelvin(temperature) for temperature, reason in ended if reason != "precision"]
+    ended = zip(points, ended_by, strict=False)
+    missed = [_named(point) for point, reason in ended if reason != "precision"]
     if not (asked and missed):
         return []
     goals = ", ".join(
         f"{name} {goal:g}{' eV per cell' if name == 'energy' else ''}"
         for name, goal in asked.items()
     )
-    text = f"The precision asked for ({goals}) was not reached at {', '.join(missed)}."
+    text = f"The precision asked for ({goals}) was not reached at {few(missed)}."
     return [Caveat("warning", "precision", text)]
 
 
@@ -242,7 +248,7 @@ def general_caveats(
 
 
 def outside_domain(
-    bounds: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], temperatures: Sequence[float]
+    bounds: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], points: Sequence[float | str]
 ) -> list[Caveat]:
     """Caveats on energies and forces outside of what the energy model knows, and lost minima.
 
@@ -252,10 +258,10 @@ def outside_domain(
         What the run records as ``model.domain``.
     findings
         What its guard found, by the point's index.
-    temperatures
-        Those of the points (K), in the order of the sweep.
+    points
+        Temperatures (K) or names of the points, in the order of the sweep.
     """
-    rows = [row for row in findings if row["point"] < len(temperatures)]
+    rows = [row for row in findings if row["point"] < len(points)]
     found = []
     parts = [
         _outside(rows, kind, unit)
@@ -263,7 +269,7 @@ def outside_domain(
     ]
     if any(parts):
         flagged = [row for row in rows if row.get("energies_outside") or row.get("forces_outside")]
-        at = ", ".join(kelvin(temperatures[row["point"]]) for row in flagged)
+        at = few([_named(points[row["point"]]) for row in flagged])
         text = (
             f"At {at} {' and '.join(filter(None, parts))} lie outside of what the potential knows "
             f"({_limits(bounds)}; {bounds.get('source', 'no source stated')}). It extrapolates "
@@ -272,7 +278,7 @@ def outside_domain(
         found.append(Caveat("critical", "domain", text))
     for row in rows:
         if row.get("not_relaxed"):
-            at = kelvin(temperatures[row["point"]])
+            at = _named(points[row["point"]])
             text = (
                 f"At {at} {row['not_relaxed']} relaxations found no minimum; the moves that led "
                 "there were refused, so those arrangements are missing "

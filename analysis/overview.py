@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from ase.formula import non_metals
-from ase.units import kB
 
 from ..errors import InputError
 from ..lattice import Lattice
 from ..records import Run
-from ..statistics import Summary
 from .caveats import (
     Caveat,
     above_melting,
@@ -23,17 +21,23 @@ from .caveats import (
     landscape,
     missed_precision,
     outside_domain,
-    shortcoming,
     unconverged,
 )
 from .commensurate import NAMED_ORDERS
-from .estimates import describe, scaled, summarize_series
-from .long_range import ordering_amplitude, ordering_series
-from .short_range import warren_cowley
-from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
-from .transition import ApparentTransition, apparent_transition
+from .hysteresis import Loop, loop_dict, loops_of, quantities_of
+from .layout import TEMPERATURE, Layout, coordinates_of, few, layout
+from .point_results import (
+    PointResult,
+    fitting_orders,
+    open_sublattices,
+    tracked_fractions,
+)
+from .transition import ApparentTransition, Bracket, apparent_transition
 
 __all__ = ["analyze_run", "relative_energies"]
+
+MOST_LINES = 4
+"""Points that did not converge have a caveat each up to so many, and one together beyond."""
 
 
 def analyze_run(
@@ -47,18 +51,23 @@ def analyze_run(
         A run in memory or opened from disk; points of any number and length.
     orders
         Names of perovskite orders, applied to every sublattice on which they are defined. Those
-        of the run's configuration unless given, else all three. One that does not fit the cell is
-        left out with a caveat.
+        of the run's configuration unless given, else all three, or none where the composition
+        fluctuates. One that does not fit the cell is left out with a caveat.
     shells
         Number of Warren–Cowley shells; the configuration's unless given, else 4. 0 for none.
 
     Returns
     -------
-    A dictionary that JSON can hold (None for unknown numbers). ``points`` lists the temperatures
-    from low to high, each with ``energy`` (eV per site), ``heat_capacity`` (k_B per site),
-    ``acceptance``, ``orders``, ``binder`` and ``warren_cowley``; a number is a dictionary
-    of ``mean``, ``error``, ``ess``, ``rhat``, ``converged`` and, if not converged, ``why``. Pairs
-    with a species that is absent are left out of ``warren_cowley``.
+    A dictionary that JSON can hold (None for unknown numbers). ``points`` lists the points from low
+    to high, each with ``energy`` (eV per site), ``heat_capacity`` (k_B per site; None where the
+    composition fluctuates), ``acceptance``, ``orders``, ``binder`` and ``warren_cowley``; a number
+    is a dictionary of ``mean``, ``error``, ``ess``, ``rhat``, ``converged`` and, if not converged,
+    ``why``. Pairs with a species that is absent are left out of ``warren_cowley``. Where the
+    composition fluctuates, ``composition`` holds the fractions by sublattice and species,
+    ``fractions`` those that describe it, and ``free_energy_slopes`` ∂f/∂c in eV per site where its
+    variance is constrained. ``index`` is the point's among ``run.points``; ``label``, ``value``,
+    ``curve`` and ``direction`` say where it stands in ``layout``, which names what is scanned.
+    ``hysteresis`` compares the two ways of runs that go there and back.
     ``transition`` holds the apparent ordering temperature, ``caveats`` what qualifies all this.
 
     Raises
@@ -82,25 +91,73 @@ def analyze_run(
     True
     """
     settings = run.config.get("analysis", {})
-    names = tuple(settings.get("orders", NAMED_ORDERS) if orders is None else orders)
+    free = open_sublattices(run)
+    usual = () if free else NAMED_ORDERS  # an order counts from what its composition allows
+    names = tuple(settings.get("orders", usual) if orders is None else orders)
     n_shells = int(settings.get("shells", 4) if shells is None else shells)
-    sampled = sorted((p for p in run.points if p.sizes.get("draw", 0)), key=_temperature)
+    numbers = [k for k, point in enumerate(run.points) if point.sizes.get("draw", 0)]
+    sampled = [run.points[k] for k in numbers]
     if not sampled:
         raise InputError("the run holds no draws yet; let it sample before it is analysed")
-    first = sampled[0]["occupation"].isel(draw=0, chain=0).to_numpy()
-    measured, left_out = _fitting_orders(run.lattice, names, first)
-    results = [_Point(run.lattice, point, measured, n_shells) for point in sampled]
-    transition = _transition(results, measured)
+    coordinates = coordinates_of(sampled)
+    found = layout(coordinates, run.config)
+    tracked = tracked_fractions(run.lattice, free, found.axis)
+    rising = _rising(found, coordinates)
+    first = sampled[rising[0]]["occupation"].isel(draw=0, chain=0).to_numpy()
+    measured, left_out = fitting_orders(run.lattice, names, first, free)
+    results = [
+        PointResult(run.lattice, point, where, measured, n_shells, free, tracked)
+        for point, where in zip(sampled, coordinates, strict=True)
+    ]
+    loops = loops_of(found, [quantities_of(result, found.axis) for result in results])
+    transition = _transition(results, found, list(measured))
+    caveats = _caveats(run, results, found, loops, transition, left_out)
     return {
         "title": str(run.config.get("title") or ""),
         "n_sites": run.lattice.n_sites,
         "n_atoms": len(run.lattice.atoms),
-        "formula": _formula(run.lattice, sampled[0]),
-        "sublattices": _compositions(run.lattice, sampled[0]),
+        "formula": _formula(run.lattice, sampled[rising[0]]),
+        "sublattices": _compositions(run.lattice, sampled[rising[0]], free),
         "landscape": landscape(run.config),
-        "points": [point.to_dict() for point in results],
+        "layout": _layout_dict(found, free),
+        "points": [{"index": numbers[k]} | _where(found, k) | results[k].to_dict() for k in rising],
+        "hysteresis": [loop_dict(loop) for loop in loops],
         "transition": _transition_dict(transition, results, landscape(run.config)),
-        "caveats": [c._asdict() for c in _caveats(run, results, transition, left_out)],
+        "caveats": [c._asdict() for c in caveats],
+    }
+
+
+def _rising(found: Layout, coordinates: Sequence[Mapping[str, float]]) -> list[int]:
+    """Points curve by curve from cold to hot, each from low to high, the way there first."""
+
+    def rank(k: int) -> tuple[float, int, float, float]:
+        place, point = found.places[k], coordinates[k]
+        curve = point["temperature"] if found.axis != TEMPERATURE else 0.0
+        return curve, place.curve, place.value, point.get("sweep", 0.0)
+
+    return sorted(range(len(coordinates)), key=rank)
+
+
+def _layout_dict(found: Layout, free: Sequence[str]) -> dict[str, Any]:
+    directions = dict.fromkeys(p.direction for p in found.places if p.direction)
+    return {
+        "axis": found.axis,
+        "title": found.title,
+        "curves": list(found.curves),
+        "directions": list(directions),
+        "returns": found.returns,
+        "free": list(free),
+    }
+
+
+def _where(found: Layout, k: int) -> dict[str, Any]:
+    place = found.places[k]
+    return {
+        "label": found.labels[k],
+        "written": found.written[k],
+        "value": place.value,
+        "curve": place.curve,
+        "direction": place.direction if found.returns else None,
     }
 
 
@@ -125,179 +182,39 @@ def relative_energies(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _fitting_orders(
-    lattice: Lattice, names: Sequence[str], occupation: np.ndarray
-) -> tuple[dict[str, tuple[str, str]], list[Caveat]]:
-    """Label -> (order, sublattice) of the orders that can be measured, and why others cannot.
-
-    ``occupation`` [n_sites] is any sample: it tells which sublattices hold several species.
-    """
-    measured: dict[str, tuple[str, str]] = {}
-    left_out = []
-    refused: dict[str, list[str]] = {}
-    for name in names:
-        if name not in NAMED_ORDERS:
-            raise InputError(f"order {name!r} is unknown; the names are {', '.join(NAMED_ORDERS)}")
-        for sublattice in lattice.names:
-            label = name if len(lattice.names) == 1 else f"{sublattice} {name}"
-            try:
-                probe = ordering_series(lattice, occupation, name, sublattice)
-            except InputError as error:
-                refused.setdefault(str(error).replace(repr(name), "this"), []).append(label)
-                continue
-            if np.isnan(probe).any():
-                reason = f"sublattice {sublattice!r} holds one species, which has no order"
-                refused.setdefault(reason, []).append(label)
-                continue
-            measured[label] = (name, sublattice)
-            if not probe.attrs["complete_star"]:
-                text = f"Some arms of the {label} star do not fit this cell and are not counted."
-                left_out.append(Caveat("note", "incomplete-star", text))
-    for reason, labels in refused.items():
-        text = f"Not measured: {', '.join(labels)} ({reason})."
-        left_out.append(Caveat("note", "order-left-out", text))
-    return measured, left_out
-
-
-class _Point:
-    """The results at one temperature."""
-
-    def __init__(
-        self,
-        lattice: Lattice,
-        point: xr.Dataset,
-        orders: Mapping[str, tuple[str, str]],
-        n_shells: int,
-    ):
-        occupation = point["occupation"]
-        energy = point["energy"].transpose("draw", "chain").to_numpy()
-        self.temperature = _temperature(point)
-        self.n_draws, self.n_chains = energy.shape
-        self.energy = scaled(mean_energy(energy), 1.0 / lattice.n_sites)
-        self.heat_capacity = self._heat_capacity(energy, lattice.n_sites)
-        self.acceptance = _optional_mean(point, "acceptance")
-        self.calls = {name: _total(point, name) for name in ("energy_calls", "gradient_calls")}
-        self.orders: dict[str, Summary] = {}
-        self.random: dict[str, float] = {}
-        self.binder: dict[str, Summary] = {}
-        for label, (name, sublattice) in orders.items():
-            self._measure_order(lattice, occupation, label, name, sublattice)
-        self.warren_cowley = _warren_cowley_rows(lattice, occupation, n_shells)
-
-    def _heat_capacity(self, energy: np.ndarray, n_sites: int) -> Summary:
-        if self.n_draws < 4:
-            return Summary(math.nan, math.nan, math.nan, math.nan, False)
-        return scaled(heat_capacity(energy, self.temperature), 1.0 / (n_sites * kB))
-
-    def _measure_order(
-        self, lattice: Lattice, occupation: xr.DataArray, label: str, name: str, sublattice: str
-    ) -> None:
-        series = ordering_series(lattice, occupation, name, sublattice)
-        self.orders[label] = _summary(describe(series))
-        self.binder[label] = binder_cumulant(series.to_numpy())
-        first = occupation.isel(draw=slice(0, 1), chain=slice(0, 1))
-        self.random[label] = float(ordering_amplitude(lattice, first, name, sublattice)["random"])
-
-    @property
-    def decisive(self) -> dict[str, Summary]:
-        """The series whose chains must have converged for the point to count."""
-        return {"energy": self.energy, **self.orders}
-
-    @property
-    def converged(self) -> bool:
-        """Whether all of them have."""
-        return all(s.converged for s in self.decisive.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "temperature": self.temperature,
-            "n_draws": self.n_draws,
-            "n_chains": self.n_chains,
-            "converged": self.converged,
-            "energy": _number(self.energy),
-            "heat_capacity": _number(self.heat_capacity),
-            "acceptance": _number(self.acceptance) if self.acceptance else None,
-            "orders": {
-                label: _number(s) | {"random": _finite(self.random[label])}
-                for label, s in self.orders.items()
-            },
-            "binder": {label: _number(s) for label, s in self.binder.items()},
-            "warren_cowley": self.warren_cowley,
-            **self.calls,
-        }
-
-
-def _temperature(point: xr.Dataset) -> float:
-    if "temperature" not in point.coords:
-        raise InputError("a point of the run has no temperature; set the coordinate in K")
-    return float(point["temperature"])
-
-
-def _optional_mean(point: xr.Dataset, name: str) -> Summary | None:
-    if name not in point or not np.isfinite(point[name].to_numpy()).all():
-        return None
-    return summarize_series(point[name].transpose("draw", "chain").to_numpy())
-
-
-def _total(point: xr.Dataset, name: str) -> int | None:
-    return int(point[name].sum()) if name in point else None
-
-
-def _warren_cowley_rows(
-    lattice: Lattice, occupation: xr.DataArray, n_shells: int
-) -> list[dict[str, Any]]:
-    """One row per pair and shell, but for pairs with a species that is absent from a sample."""
-    if n_shells == 0:
-        return []
-    table = warren_cowley(lattice, occupation, n_shells)
-    rows = []
-    for pair in table["pair"].to_numpy():
-        for shell in table["shell"].to_numpy():
-            cell = table.sel(pair=pair, shell=shell)
-            if np.isnan(cell["mean"]):
-                continue
-            row = {
-                "pair": str(pair),
-                "shell": int(shell),
-                "distance": round(float(cell["distance"]), 6),
-                "unlike": str(cell["species_a"].item()) != str(cell["species_b"].item())
-                or str(cell["sublattice_a"].item()) != str(cell["sublattice_b"].item()),
-            }
-            rows.append(row | _number(_summary(cell)))
-    return rows
-
-
-def _summary(table: xr.Dataset) -> Summary:
-    mean, error, ess, rhat = (float(table[name]) for name in Summary._fields[:-1])
-    return Summary(mean, error, ess, rhat, bool(table["converged"]))
-
-
-def _number(result: Summary) -> dict[str, Any]:
-    numbers = {name: _finite(getattr(result, name)) for name in Summary._fields[:-1]}
-    verdict = {"converged": bool(result.converged)}
-    return numbers | verdict | ({} if result.converged else {"why": shortcoming(result)})
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _transition(
-    results: Sequence[_Point], orders: Mapping[str, tuple[str, str]]
+    results: Sequence[PointResult], found: Layout, orders: Sequence[str]
 ) -> ApparentTransition | None:
-    if len(results) < 2:
+    """Bracket an ordering temperature by a sweep of the temperature, both ways taken together."""
+    if found.axis != TEMPERATURE or len(found.curves) > 1:
         return None
+    ways: dict[str | None, list[PointResult]] = {}
+    for result, place in zip(results, found.places, strict=True):
+        ways.setdefault(place.direction if found.returns else None, []).append(result)
+    single = {way: _one_way(part, orders) for way, part in ways.items() if len(part) > 1}
+    if len(single) < 2:
+        return next(iter(single.values()), None)
+    there, back = single.values()
+    bracketed = [way for way in (there, back) if way.status == "bracketed"]
+    merged = (bracketed or [there])[0]
+    if len(bracketed) == 2 and there.order == back.order:
+        ends = [end for way in bracketed for end in way.bracket if end is not None]
+        merged = merged._replace(bracket=Bracket(min(ends), max(ends)))
+    return merged._replace(text=" ".join(f"On the way {w}: {s.text}" for w, s in single.items()))
+
+
+def _one_way(results: Sequence[PointResult], orders: Sequence[str]) -> ApparentTransition:
+    coldest = min(results, key=lambda result: result.temperature)
     return apparent_transition(
         [p.temperature for p in results],
         [p.heat_capacity for p in results],
         {label: [p.orders[label] for p in results] for label in orders},
-        {label: results[0].random[label] for label in orders},
+        {label: coldest.random[label] for label in orders},
     )
 
 
 def _transition_dict(
-    transition: ApparentTransition | None, results: Sequence[_Point], where: str
+    transition: ApparentTransition | None, results: Sequence[PointResult], where: str
 ) -> dict[str, Any] | None:
     """Plain data; ``converged`` says whether every temperature of the bracket has converged.
 
@@ -324,24 +241,31 @@ def _bounds(run: Run) -> Mapping[str, Any]:
     return model.get("domain") or {}
 
 
-def _guarded(run: Run) -> str:
-    if not _bounds(run):
+def _guarded(run: Run, closed: bool) -> str:
+    """Name what of the run was compared with the bounds of its potential."""
+    bounds = _bounds(run)
+    if not bounds:
         return ""
-    forces = any(found.get("forces") for found in run.attrs.get("domain", ()))
-    return "energies and forces" if forces else "energies"
+    parts = ["energies"] if closed or "energy" in bounds else []
+    parts += ["forces"] if any(f.get("forces") for f in run.attrs.get("domain", ())) else []
+    return " and ".join(parts)
 
 
-def _caveats(
+def _caveats(  # noqa: PLR0917
     run: Run,
-    results: Sequence[_Point],
+    results: Sequence[PointResult],
+    found: Layout,
+    loops: Sequence[Loop],
     transition: ApparentTransition | None,
     left_out: list[Caveat],
 ) -> list[Caveat]:
-    temperatures = [p.temperature for p in results]
+    temperatures = sorted({p.temperature for p in results})
     n_chains = min(p.n_chains for p in results)
+    closed = all(p.closed for p in results)
     hot = above_melting(transition, landscape(run.config)) if transition else []
     unfinished = "The run is not finished; these are the results of the draws so far."
-    in_order = [_temperature(point) for point in run.points]
+    in_order = layout(coordinates_of(run.points), run.config).written
+    guarded = _guarded(run, closed)
     return [
         *outside_domain(_bounds(run), run.attrs.get("domain", ()), in_order),
         *hot,
@@ -350,24 +274,62 @@ def _caveats(
             if run.attrs.get("finished") is False
             else []
         ),
-        *unconverged({p.temperature: p.decisive for p in results}),
+        *_unconverged(results, found),
         *missed_precision(
             run.config.get("run", {}).get("precision", {}),
             run.attrs.get("ended_by", ()),
             in_order,
         ),
-        *general_caveats(run.lattice, run.config, temperatures, n_chains, guarded=_guarded(run)),
+        *_of_scans(run, found, loops),
+        *general_caveats(run.lattice, run.config, temperatures, n_chains, guarded=guarded),
         *left_out,
     ]
 
 
-def _compositions(lattice: Lattice, point: xr.Dataset) -> dict[str, Any]:
+def _unconverged(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
+    """Points that did not converge, one by one if they are few."""
+    rising = _rising(found, [p.coordinates for p in results])
+    lines = unconverged({found.written[k]: results[k].decisive for k in rising})
+    if len(lines) <= MOST_LINES:
+        return lines
+    bad = [found.written[k] for k in rising if not results[k].converged]
+    text = (
+        f"At {len(bad)} of {len(results)} points the chains did not converge; the table says why: "
+        f"{few(bad, '; ')}."
+    )
+    return [Caveat("warning", "unconverged", text)]
+
+
+def _of_scans(run: Run, found: Layout, loops: Sequence[Loop]) -> list[Caveat]:
+    """Tell what the directions of a scan, or of a sweep both ways, have to say."""
+    telling = {loop.curve: loop for loop in reversed(loops) if any(loop.differs)}
+    caveats = [Caveat("warning", "hysteresis", loop.text) for loop in reversed(telling.values())]
+    if found.axis == TEMPERATURE:
+        return caveats
+    if not found.returns:
+        text = (
+            "The scan went one way only, so that hysteresis would not be seen: sweep = 'both' goes "
+            "there and back."
+        )
+        caveats.append(Caveat("note", "one-way", text))
+    text = (
+        f"One cell size ({run.lattice.n_sites} mixed sites, {len(run.lattice.atoms)} atoms): in so "
+        "small a cell phases do not coexist side by side without a boundary that costs energy; "
+        "jumps, loops and their widths shift with size."
+    )
+    caveats.append(Caveat("note", "one-size", text))
+    return caveats
+
+
+def _compositions(lattice: Lattice, point: xr.Dataset, free: Sequence[str]) -> dict[str, Any]:
+    """Sites and species of every sublattice; ``varies`` where the counts are those of one draw."""
     first = point["occupation"].isel(draw=0, chain=0).to_numpy().astype(np.int8)
     counts = lattice.counts(first)
     return {
         name: {
             "n_sites": int(counts[index].sum()),
             "counts": {s: int(counts[index, k]) for k, s in enumerate(sublattice.species)},
+            **({"varies": True} if name in free else {}),
         }
         for index, (name, sublattice) in enumerate(lattice.sublattices.items())
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,13 @@ from matplotlib.figure import Figure
 from ..errors import InputError
 from .overview import relative_energies
 
-__all__ = ["plot_energy", "plot_heat_capacity", "plot_order"]
+__all__ = [
+    "plot_composition",
+    "plot_energy",
+    "plot_free_energy_slope",
+    "plot_heat_capacity",
+    "plot_order",
+]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "D", "s", "^", "v", "p")
@@ -21,7 +28,7 @@ COLUMN = (3.4, 2.6)
 
 
 def plot_order(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
-    """Squared ordering amplitudes against temperature; dotted lines are a random arrangement.
+    """Squared ordering amplitudes along the run; dotted lines are a random arrangement.
 
     Parameters
     ----------
@@ -52,18 +59,19 @@ def plot_order(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
     if not names:
         raise InputError("the results hold no order; name one that fits the cell in orders=…")
     axes = axes if axes is not None else _new_axes()
-    temperatures = [point["temperature"] for point in points]
-    for k, name in enumerate(names):
-        numbers = [point["orders"][name] for point in points]
-        _draw(axes, temperatures, numbers, name, k)
+    lines = _lines(results)
+    for line, (k, name) in product(lines, enumerate(names)):
+        numbers = [points[i]["orders"][name] for i in line.points]
+        colour = k if len(names) > 1 else line.curve
+        _draw(axes, line.values, numbers, _joined(name, line.name), colour, line.back)
         random = [np.nan if n["random"] is None else n["random"] for n in numbers]
-        axes.plot(temperatures, random, ":", color=COLOURS[k % 6], linewidth=0.9)
+        axes.plot(line.values, random, ":", color=COLOURS[colour % 6], linewidth=0.9)
     axes.set_ylim(bottom=0)
-    return _finish(axes, r"$\langle|\psi|^2\rangle$")
+    return _finish(axes, r"$\langle|\psi|^2\rangle$", results)
 
 
 def plot_energy(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
-    """Mean energy per mixed site against temperature, from the lowest mean, in meV.
+    """Mean energy per mixed site along the run, from the lowest mean, in meV.
 
     Parameters
     ----------
@@ -88,9 +96,128 @@ def plot_heat_capacity(results: Mapping[str, Any], axes: Axes | None = None) -> 
     Returns
     -------
     The figure.
+
+    Raises
+    ------
+    InputError
+        If the composition fluctuates: there is no heat capacity then.
     """
     numbers = [point["heat_capacity"] for point in results["points"]]
+    if None in numbers:
+        raise InputError("a run of fluctuating composition has no heat capacity; plot_composition")
     return _single(results, numbers, r"Heat capacity ($k_\mathrm{B}$ per site)", axes)
+
+
+def plot_composition(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
+    """Fractions of the species that fluctuate along the scan, both ways, one curve per temperature.
+
+    Parameters
+    ----------
+    results, axes
+        As for `plot_order`.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If the composition of the run is fixed.
+
+    Examples
+    --------
+    >>> number = {"mean": 0.5, "error": 0.01, "converged": True}
+    >>> place = {"curve": 0, "direction": None, "fractions": {"fraction of Ca on cation": number}}
+    >>> points = [{"temperature": 900.0, "value": mu, **place} for mu in (-0.1, 0.1)]
+    >>> layout = {"title": "μ(Ca) on cation (eV)", "curves": ["900 K"], "directions": ["up"]}
+    >>> figure = plot_composition({"points": points, "layout": layout | {"returns": False}})
+    >>> figure.axes[0].get_xlabel()
+    'μ(Ca) on cation (eV)'
+    """
+    points = results["points"]
+    names = list(points[0]["fractions"])
+    if not names:
+        raise InputError("the run keeps its composition, so there is nothing to draw; plot_order")
+    axes = axes if axes is not None else _new_axes()
+    for line, (k, name) in product(_lines(results), enumerate(names)):
+        label = _joined(name if len(names) > 1 else "", line.name)
+        numbers = [points[i]["fractions"][name] for i in line.points]
+        _draw(axes, line.values, numbers, label, line.curve + k, line.back)
+    axes.set_ylim(-0.03, 1.03)
+    return _finish(axes, _capital(names[0]) if len(names) == 1 else "Fraction", results)
+
+
+def plot_free_energy_slope(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
+    """Slope of the free energy per site, ∂f/∂c in eV, against the composition, by temperature.
+
+    Two phases coexist where a horizontal line cuts off equal areas above and below itself.
+
+    Parameters
+    ----------
+    results, axes
+        As for `plot_order`.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If the run is not variance-constrained.
+    """
+    points = results["points"]
+    slopes = points[0]["free_energy_slopes"]
+    pairs = [(name, species) for name, row in slopes.items() for species in row]
+    if not pairs:
+        raise InputError("slopes of the free energy come from variance-constrained runs only")
+    axes = axes if axes is not None else _new_axes()
+    for line, (k, (name, species)) in product(_lines(results), enumerate(pairs)):
+        label = _joined(f"{species} on {name}" if len(pairs) > 1 else "", line.name)
+        fractions = [points[i]["composition"][name][species] for i in line.points]
+        numbers = [points[i]["free_energy_slopes"][name][species] for i in line.points]
+        rising = np.argsort([n["mean"] for n in fractions])
+        values = [fractions[i]["mean"] for i in rising]
+        errors = [fractions[i]["error"] or 0.0 for i in rising]
+        _draw(axes, values, [numbers[i] for i in rising], label, line.curve + k, line.back, errors)
+    figure = _finish(axes, r"$\partial f/\partial c$ (eV per site)", results)
+    axes.set_xlabel(
+        f"Fraction of {pairs[0][1]} on {pairs[0][0]}" if len(pairs) == 1 else "Fraction"
+    )
+    return figure
+
+
+class _Line(NamedTuple):
+    """Points joined by a line: their indices and values, its curve, and whether it leads back."""
+
+    name: str
+    points: list[int]
+    values: list[float]
+    curve: int
+    back: bool
+
+
+def _lines(results: Mapping[str, Any]) -> list[_Line]:
+    layout = results.get("layout") or {"curves": [""], "directions": [], "returns": False}
+    found: dict[tuple[int, str | None], _Line] = {}
+    for i, point in enumerate(results["points"]):
+        key = (point.get("curve", 0), point.get("direction"))
+        if key not in found:
+            name = _joined(layout["curves"][key[0]], key[1] or "")
+            back = layout["returns"] and key[1] == layout["directions"][1]
+            found[key] = _Line(name, [], [], key[0], back)
+        found[key].points.append(i)
+        found[key].values.append(point.get("value", point["temperature"]))
+    return list(found.values())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 def _single(
@@ -100,30 +227,38 @@ def _single(
     axes: Axes | None,
 ) -> Figure:
     axes = axes if axes is not None else _new_axes()
-    _draw(axes, [point["temperature"] for point in results["points"]], numbers, "", 0)
-    return _finish(axes, label)
+    for line in _lines(results):
+        here = [numbers[i] for i in line.points]
+        _draw(axes, line.values, here, line.name, line.curve, line.back)
+    return _finish(axes, label, results)
 
 
 def _new_axes() -> Axes:
     return Figure(figsize=COLUMN, layout="constrained").add_subplot()
 
 
-def _draw(
+def _draw(  # noqa: PLR0917
     axes: Axes,
-    temperatures: Sequence[float],
+    values: Sequence[float],
     numbers: Sequence[Mapping[str, Any]],
     name: str,
     k: int,
+    back: bool,
+    x_errors: Sequence[float] | None = None,
 ) -> None:
-    """Draw markers with error bars; open ones did not converge."""
+    """Draw markers with error bars; open ones did not converge, dashed lines lead back."""
     means = np.array([np.nan if n["mean"] is None else n["mean"] for n in numbers])
     errors = np.array([0.0 if n["error"] is None else n["error"] for n in numbers])
     open_ones = np.array([not n["converged"] for n in numbers])
     colour = COLOURS[k % 6]
-    axes.errorbar(temperatures, means, errors, label=name, color=colour, linewidth=1.2, capsize=2)
+    style = "--" if back else "-"
+    axes.errorbar(
+        values, means, errors, x_errors,
+        label=name, color=colour, linewidth=1.2, linestyle=style, capsize=2,
+    )  # fmt: skip
     for mask, face in ((~open_ones, colour), (open_ones, "white")):
         axes.plot(
-            np.asarray(temperatures)[mask],
+            np.asarray(values)[mask],
             means[mask],
             MARKERS[k % 6],
             color=colour,
@@ -133,8 +268,8 @@ def _draw(
         )
 
 
-def _finish(axes: Axes, label: str) -> Figure:
-    axes.set_xlabel("Temperature (K)")
+def _finish(axes: Axes, label: str, results: Mapping[str, Any]) -> Figure:
+    axes.set_xlabel((results.get("layout") or {}).get("title", "Temperature (K)"))
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[1]:

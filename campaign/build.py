@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import ensembles, potentials, sampler
+from .. import potentials, sampler
 from ..errors import InputError
 from ..lattice import Lattice, Sublattice
-from ..protocols import Hamiltonian, Kernel
-from .config import BUNDLED, DEFAULT_MODELS, PROTOTYPE_KEYS, Config, SublatticeSection
+from ..protocols import Ensemble, Hamiltonian, Kernel
+from .config import BUNDLED, DEFAULT_MODELS, PROTOTYPE_KEYS, SCALARS, Config, SublatticeSection
+from .ensemble_section import DEFAULT_KAPPA, OPEN
+from .points import charge_of, check_names, check_start, equal_parts
 from .precision import order_series
+from .sampler_section import MixturePart, Sampler
 
 __all__ = [
     "Crystal",
@@ -59,7 +61,9 @@ def build_crystal(config: Config, folder: Path) -> Crystal:
         lattice = _from_prototype(config)
     else:
         lattice = _from_file(config, folder)
-    _full_composition(config, lattice)
+    check_names(config, lattice)
+    full = _full_composition(config, lattice)
+    check_start(_with_ensemble(config, lattice), lattice, lattice.composition_counts(full))
     if structure.displacement > 0:
         seed = structure.displacement_seed
         positions = lattice.displaced_positions(structure.displacement, seed)
@@ -147,6 +151,8 @@ def composition(config: Config) -> dict[str, dict[str, float]]:
 def _full_composition(config: Config, lattice: Lattice) -> dict[str, dict[str, float]]:
     """Return the campaign's composition, completed by that of the structure file.
 
+    Sublattices whose composition fluctuates start from equal parts where neither gives one.
+
     Raises
     ------
     InputError
@@ -159,15 +165,38 @@ def _full_composition(config: Config, lattice: Lattice) -> dict[str, dict[str, f
             raise InputError(f"sublattices.{name}: the structure has no such sublattice; {hint}")
     nominal = {name: dict(entry) for name, entry in (lattice.composition or {}).items()}
     full = nominal | composition(config)
+    if config.ensemble.kind in OPEN:
+        for name in lattice.names:
+            if name not in full and name not in (config.ensemble.fixed or []):
+                full[name] = equal_parts(lattice, name)
     lattice.composition_counts(full)
     return full
+
+
+def _with_ensemble(config: Config, lattice: Lattice) -> Config:
+    """Write out κ, the charge that is kept, the direction of a scan, and the orders to measure."""
+    section, analysis = config.ensemble, config.analysis
+    if section.kind != "canonical" and "orders" not in analysis.model_fields_set:
+        analysis = analysis.model_copy(update={"orders": []})
+    changes: dict[str, Any] = {}
+    if section.scan is not None:
+        changes["sweep"] = section.direction
+    if section.kind == "variance-constrained" and section.kappa is None:
+        changes["kappa"] = DEFAULT_KAPPA
+    if section.kind == "charge-neutral" and section.charge is None:
+        counts = lattice.composition_counts(_full_composition(config, lattice))
+        held = charge_of(lattice, counts)
+        spectators = lattice.spectator_charge
+        changes["charge"] = held if spectators is None else -spectators
+    ensemble = section.model_copy(update=changes)
+    return config.model_copy(update={"ensemble": ensemble, "analysis": analysis})
 
 
 STEPS_TO_LEARN = 25
 
 
 def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config:
-    """Write every default out: steps, warm-up, seed, composition, path and precision of the model.
+    """Write every default out: steps, seed, composition, ensemble, path and precision of the model.
 
     Parameters
     ----------
@@ -201,9 +230,10 @@ def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config
         )
         for name, fractions in _full_composition(config, lattice).items()
     }
-    return config.model_copy(
+    resolved = config.model_copy(
         update={"run": run, "potential": potential, "sublattices": sublattices}
     )
+    return _with_ensemble(resolved, lattice)
 
 
 def build_hamiltonian(config: Config, crystal: Crystal) -> Hamiltonian:
@@ -245,23 +275,22 @@ def _relaxed(model: Hamiltonian, config: Config) -> Hamiltonian:
     return potentials.Relaxed(model, **options, temperature=lowest)
 
 
-def build_kernel(config: Config, hamiltonian: Hamiltonian, point: Mapping[str, float]) -> Kernel:
-    """Kernel of a campaign at a thermodynamic point."""
-    ensemble = ensembles.Canonical(hamiltonian.lattice, point["temperature"])
+def build_kernel(config: Config, hamiltonian: Hamiltonian, ensemble: Ensemble) -> Kernel:
+    """Kernel of a campaign in the ensemble of one of its points."""
     section = config.sampler
     if section.kernels is None:
-        return _simple_kernel(section.kind, section.balancing, hamiltonian, ensemble)
+        return _simple_kernel(section, hamiltonian, ensemble)
     return sampler.Mixture(
-        (_simple_kernel(part.kind, part.balancing, hamiltonian, ensemble), part.weight)
-        for part in section.kernels
+        (_simple_kernel(part, hamiltonian, ensemble), part.weight) for part in section.kernels
     )
 
 
 def _simple_kernel(
-    kind: str, balancing: str | None, hamiltonian: Hamiltonian, ensemble: ensembles.Canonical
+    part: MixturePart | Sampler, hamiltonian: Hamiltonian, ensemble: Ensemble
 ) -> Kernel:
-    options = {"balancing": balancing} if balancing is not None else {}
-    return sampler.KERNELS[kind](hamiltonian, ensemble, **options)
+    given = {"balancing": part.balancing, "move": part.move}
+    options = {name: value for name, value in given.items() if value is not None}
+    return sampler.KERNELS[part.kind](hamiltonian, ensemble, **options)
 
 
 def check_precision(config: Config, lattice: Lattice) -> None:
@@ -270,12 +299,12 @@ def check_precision(config: Config, lattice: Lattice) -> None:
     Raises
     ------
     InputError
-        If a name is neither ``energy`` nor an order that this lattice can have.
+        If a name is neither ``energy``, ``composition`` nor an order that this lattice can have.
     """
     mixture = _full_composition(config, lattice)
     occupation = lattice.random(composition=mixture, rng=np.random.default_rng(0))[None, None]
     for name in config.run.precision:
-        if name != "energy":
+        if name not in SCALARS:
             try:
                 series = order_series(lattice, occupation, name)
             except InputError as error:

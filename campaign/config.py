@@ -10,27 +10,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ..errors import InputError
 from ._config_errors import explain
+from .ensemble_section import Ensemble
+from .sampler_section import Sampler, refusal
+from .section import Count, Finite, Name, NotNegative, Positive, Section, quoted
 
 __all__ = ["Config", "load_config", "parse_config"]
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 Order = Literal["rock-salt", "layered", "columnar"]
-Name = Annotated[str, Field(min_length=1)]
 Symbols = Annotated[list[Name], Field(min_length=1)]
 SymbolOrSymbols = Annotated[
     Name | Symbols | None, Field(description="a symbol, or a list of the species that mix")
@@ -39,11 +29,6 @@ Sites = Annotated[
     Name | Symbols | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None,
     Field(description="a symbol, a list of symbols, or a list of atom indices (0 or above)"),
 ]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
 
 PROTOTYPE_KEYS: dict[str, tuple[str, ...]] = {
     "perovskite": ("A", "B", "X", "a"),
@@ -55,7 +40,7 @@ OPTIONAL_PROTOTYPE_KEYS = frozenset({"u"})
 _ALL_PROTOTYPE_KEYS = frozenset(key for keys in PROTOTYPE_KEYS.values() for key in keys)
 
 
-class Structure(_Section):
+class Structure(Section):
     """The crystal: a file, or a prototype with its species and lattice constant (Å)."""
 
     file: Name | None = None
@@ -67,7 +52,7 @@ class Structure(_Section):
     anion: SymbolOrSymbols = None
     a: Positive | None = None
     u: Positive | None = None
-    supercell: Annotated[list[Count], Field(min_length=3, max_length=3)] = [1, 1, 1]
+    supercell: list[Count] = Field(default=[1, 1, 1], min_length=3, max_length=3)
     displacement: NotNegative = 0.0
     displacement_seed: Annotated[int, Field(ge=0)] = 0
     spectator_charges: dict[Name, Finite] | None = None
@@ -79,23 +64,19 @@ class Structure(_Section):
             raise ValueError("give either 'file' or 'prototype', one of the two")
         if self.prototype is None:
             if given:
-                raise ValueError(f"{_quoted(given)} belong to a prototype, not to a file")
+                raise ValueError(f"{quoted(given)} belong to a prototype, not to a file")
             return self
         wanted = PROTOTYPE_KEYS[self.prototype]
         if foreign := given - set(wanted):
             raise ValueError(
-                f"a {self.prototype} has no {_quoted(foreign)}; its keys are {_quoted(wanted)}"
+                f"a {self.prototype} has no {quoted(foreign)}; its keys are {quoted(wanted)}"
             )
         if missing := set(wanted) - given - OPTIONAL_PROTOTYPE_KEYS:
-            raise ValueError(f"a {self.prototype} needs {_quoted(missing)} as well")
+            raise ValueError(f"a {self.prototype} needs {quoted(missing)} as well")
         return self
 
 
-def _quoted(names: Any) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names))
-
-
-class SublatticeSection(_Section):
+class SublatticeSection(Section):
     """Sites that exchange species, and how many of each there are.
 
     ``sites`` (symbols or atom indices) and ``species`` are for structures from a file; a prototype
@@ -108,7 +89,7 @@ class SublatticeSection(_Section):
     charges: dict[Name, Finite] | None = None
 
 
-class Relaxation(_Section):
+class Relaxation(Section):
     """How every occupation is relaxed before its energy counts; see `potentials.Relaxed`.
 
     ``fmax`` (eV/Å) is chosen for the lowest temperature if left out; ``cell`` says what of the
@@ -139,7 +120,7 @@ DEFAULT_MODELS = {"chgnet": "0.3.0"}
 BUNDLED = "bundled"
 
 
-class Potential(_Section):
+class Potential(Section):
     """The energy model.
 
     ``model`` is by default the bundled MACE, or CHGNet 0.3.0 with ``kind = "chgnet"``; ``dtype``
@@ -169,89 +150,31 @@ class Potential(_Section):
         return self
 
 
+SCALARS = ("energy", "composition")
+"""Quantities besides orders that a precision may be asked for."""
+
+
 def _measured(precision: dict[str, float]) -> dict[str, float]:
-    orders = get_args(Order)
+    known_names = [*SCALARS, *get_args(Order)]
     for name in precision:
-        if name != "energy" and name.rpartition(" ")[2] not in orders:
-            close = difflib.get_close_matches(name, ["energy", *orders], n=1)
+        if name not in SCALARS and name.rpartition(" ")[2] not in get_args(Order):
+            close = difflib.get_close_matches(name, known_names, n=1)
             hint = f"did you mean '{close[0]}'?" if close else "an order takes its sublattice first"
-            known = ", ".join(f"'{known}'" for known in ("energy", *orders))
+            known = ", ".join(f"'{known}'" for known in known_names)
             raise ValueError(f"'{name}' is not measured; expected {known}; {hint}")
     return precision
 
 
-def _falling(temperatures: list[float]) -> list[float]:
-    if len(set(temperatures)) != len(temperatures):
-        raise ValueError("every temperature may be given once")
-    return sorted((float(value) for value in temperatures), reverse=True)
-
-
-class Ensemble(_Section):
-    """What is sampled: the canonical ensemble, swept from the highest temperature (K) down."""
-
-    kind: Literal["canonical"] = "canonical"
-    temperatures: Annotated[list[Positive], Field(min_length=1), AfterValidator(_falling)]
-
-
-_BALANCED = ("gibbs-with-gradients", "path-auxiliary")
-
-
-class MixturePart(_Section):
-    """One kernel of a mixture and how often it is used."""
-
-    kind: Literal[
-        "random-swap", "gibbs-with-gradients", "path-auxiliary", "discrete-langevin", "surrogate"
-    ]
-    weight: Positive = 1.0
-    balancing: Literal["sqrt", "barker"] | None = None
-
-    @model_validator(mode="after")
-    def _balancing_is_for_informed_swaps(self) -> Self:
-        if self.balancing is not None and self.kind not in _BALANCED:
-            raise ValueError(
-                f"'balancing' belongs to {' and '.join(_BALANCED)}, not to {self.kind}"
-            )
-        return self
-
-
-class Sampler(_Section):
-    """How it is sampled."""
-
-    kind: Literal[
-        "surrogate",
-        "random-swap",
-        "gibbs-with-gradients",
-        "path-auxiliary",
-        "discrete-langevin",
-        "mixture",
-    ] = "surrogate"
-    balancing: Literal["sqrt", "barker"] | None = None
-    kernels: Annotated[list[MixturePart], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _options_fit_the_kind(self) -> Self:
-        if self.balancing is not None and self.kind not in _BALANCED:
-            raise ValueError(
-                f"'balancing' belongs to {' and '.join(_BALANCED)}, not to {self.kind}"
-            )
-        if (self.kernels is not None) != (self.kind == "mixture"):
-            raise ValueError(
-                "a mixture needs 'kernels', for instance "
-                "[{kind = 'random-swap'}, {kind = 'gibbs-with-gradients', weight = 3}]; "
-                "no other kind takes them"
-            )
-        return self
-
-
-class RunSection(_Section):
+class RunSection(Section):
     """How long, with how many chains, from which seed.
 
-    ``draws`` are stored configurations per chain and temperature, ``thin`` steps apart (default:
-    one step per site; one step with the surrogate, whose step is a whole inner chain); ``warmup``
-    steps come before, at every temperature (default: a fifth of the steps that are sampled, and no
-    fewer than 25 where a surrogate is learnt in them). With ``precision`` a temperature ends early
-    once the standard error of each named quantity is reached: ``energy`` (eV per cell) or an order
-    such as ``rock-salt`` (``B rock-salt`` if there are several sublattices).
+    ``draws`` are stored configurations per chain and point, ``thin`` steps apart (default: one step
+    per site; one step with the surrogate, whose step is a whole inner chain); ``warmup`` steps come
+    before, at every point (default: a fifth of the steps that are sampled, and no fewer than 25
+    where a surrogate is learnt in them). With ``precision`` a point ends early once the standard
+    error of each named quantity is reached: ``energy`` (eV per cell), ``composition`` (fraction of
+    every species that fluctuates) or an order such as ``rock-salt`` (``B rock-salt`` if there are
+    several sublattices).
     """
 
     chains: Count = 4
@@ -259,22 +182,25 @@ class RunSection(_Section):
     thin: Count | None = None
     warmup: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    precision: Annotated[dict[Name, Positive], AfterValidator(_measured)] = {}
+    precision: Annotated[dict[Name, Positive], AfterValidator(_measured)] = Field(default={})
 
 
-class Analysis(_Section):
-    """What is computed from the samples: ordering vectors by name, and shells of neighbours."""
+class Analysis(Section):
+    """What is computed from the samples: ordering vectors by name, and shells of neighbours.
 
-    orders: list[Order] = ["rock-salt", "layered", "columnar"]
+    ``orders`` are by default all three, or none where the composition fluctuates.
+    """
+
+    orders: list[Order] = Field(default=["rock-salt", "layered", "columnar"])
     shells: Annotated[int, Field(ge=0)] = 4
 
 
-class Config(_Section):
+class Config(Section):
     """A campaign."""
 
     title: str = ""
     structure: Structure
-    sublattices: dict[Name, SublatticeSection] = {}
+    sublattices: dict[Name, SublatticeSection] = Field(default={})
     potential: Potential = Potential()
     ensemble: Ensemble
     sampler: Sampler = Sampler()
@@ -283,8 +209,7 @@ class Config(_Section):
     @property
     def learns_surrogate(self) -> bool:
         """Whether the warm-up teaches a surrogate."""
-        parts = self.sampler.kernels or []
-        return "surrogate" in [self.sampler.kind, *(part.kind for part in parts)]
+        return any(part.kind == "surrogate" for part in self.sampler.parts)
 
     @model_validator(mode="after")
     def _displaced_or_relaxed(self) -> Self:
@@ -292,6 +217,20 @@ class Config(_Section):
             raise ValueError(
                 "structure.displacement and potential.relax exclude each other: the start of a "
                 "relaxation is displaced by potential.relax.displacement"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_sampler_serves_the_ensemble(self) -> Self:
+        if problem := refusal(self.sampler, self.ensemble.kind):
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _a_kept_composition_is_known(self) -> Self:
+        if self.ensemble.kind == "canonical" and "composition" in self.run.precision:
+            raise ValueError(
+                "run.precision: 'composition' is fixed in a canonical run; leave it out"
             )
         return self
 

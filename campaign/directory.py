@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ import numpy as np
 import tomli_w
 from pydantic import ValidationError
 
+from ..analysis.layout import layout
 from ..errors import AlchemcError, StoredRunError
 from ..lattice import Lattice
+from ..protocols import Ensemble
 from . import checkpoint, files
 from .build import Crystal
 from .checkpoint import Checkpoint
 from .config import Config
 from .lock import run_lock
+from .points import coordinates_of_points, ensemble_of_point
 
 __all__ = ["FORMAT", "Record", "RunDirectory"]
 
@@ -44,10 +48,19 @@ class Record:
     machine: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
 
-    @property
+    @cached_property
     def points(self) -> tuple[dict[str, float], ...]:
-        """Scalar coordinates of every thermodynamic point, in the order of the sweep."""
-        return tuple({"temperature": value} for value in self.config.ensemble.temperatures)
+        """Scalar coordinates of every thermodynamic point, in the order of the visits."""
+        return coordinates_of_points(self.config, self.crystal.lattice)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the points for people, in the same order."""
+        return layout(self.points).labels
+
+    def ensemble(self, point: int) -> Ensemble:
+        """Ensemble of a point."""
+        return ensemble_of_point(self.config, self.crystal.lattice, point)
 
 
 class RunDirectory:

@@ -82,7 +82,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
             task,
             completed=done,
             description=(
-                f"{progress.temperature:g} K ({progress.point + 1}/{progress.n_points}) "
+                f"{progress.label} ({progress.point + 1}/{progress.n_points}) "
                 f"{PHASES[progress.phase]}"
             ),
             detail=(
@@ -97,7 +97,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def progress_lines(write: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    """Write a line when a temperature ends, and every half minute in between."""
+    """Write a line when a point ends, and every half minute in between."""
     rate = _Rate()
     last = time.monotonic()
 
@@ -113,15 +113,15 @@ def progress_lines(write: Callable[[str], None]) -> Iterator[Callable[[Progress]
 
 
 def summary_line(progress: Progress) -> str:
-    """One temperature in one line.
+    """One point in one line.
 
     Examples
     --------
-    >>> summary_line(Progress(0, 3, 900.0, "sampling", 50, 100, 5, 0.25, np.empty((0, 0))))
+    >>> summary_line(Progress(0, 3, "900 K", "sampling", 50, 100, 5, 0.25, np.empty((0, 0))))
     '900 K (1/3) sampling, 50% of its steps, 5 draws, acceptance 0.25, ESS –'
     """
     return (
-        f"{progress.temperature:g} K ({progress.point + 1}/{progress.n_points}) "
+        f"{progress.label} ({progress.point + 1}/{progress.n_points}) "
         f"{PHASES[progress.phase]}, {100 * progress.done // progress.total}% of its steps, "
         f"{progress.draws} draws, acceptance {_number(progress.acceptance)}, "
         f"ESS {_number(effective_samples(progress.energies))}"

@@ -1,4 +1,4 @@
-"""The engine: drives the chains through the sweep, commits draws, keeps checkpoints.
+"""The engine: drives the chains from point to point, commits draws, keeps checkpoints.
 
 What is sampled depends on the recorded input alone. Where the engine stops, for whatever reason,
 it goes on from the last checkpoint to the same samples.
@@ -44,15 +44,15 @@ MOST_DRAWS_PER_COMMIT = 250
 class Progress:
     """Where a run stands, for a display.
 
-    ``phase`` is ``"warmup"``, ``"sampling"`` or, once for each temperature, ``"done"``. ``done`` of
-    ``total`` counts steps of this temperature (warm-up included); ``draws`` are those sampled so
-    far, committed or not. ``energies`` [n_draws, n_chains] (eV) and the mean
-    ``acceptance`` are those since the engine started on this phase of this temperature.
+    ``label`` names the point. ``phase`` is ``"warmup"``, ``"sampling"`` or, once for each point,
+    ``"done"``. ``done`` of ``total`` counts steps of this point (warm-up included); ``draws`` are
+    those sampled so far, committed or not. ``energies`` [n_draws, n_chains] (eV) and the mean
+    ``acceptance`` are those since the engine started on this phase of this point.
     """
 
     point: int
     n_points: int
-    temperature: float
+    label: str
     phase: str
     done: int
     total: int
@@ -77,7 +77,7 @@ class Watch:
 
 
 def commit_interval(draws: int) -> int:
-    """Draws per commit: about ten commits per temperature, and no more than 250 draws each.
+    """Draws per commit: about ten commits per point, and no more than 250 draws each.
 
     Examples
     --------
@@ -88,13 +88,13 @@ def commit_interval(draws: int) -> int:
 
 
 def first_checkpoint(record: Record, hamiltonian: Hamiltonian) -> Checkpoint:
-    """Random chains of the right composition, at the beginning of the highest temperature."""
+    """Random chains of the composition to start from, at the beginning of the first point."""
     run, lattice = record.config.run, record.crystal.lattice
     assert run.seed is not None  # noqa: S101  (resolved before)
     rngs = sampler.spawn_generators(run.seed, run.chains)
     mixture = composition(record.config)
     occupations = np.stack([lattice.random(composition=mixture, rng=rng) for rng in rngs])
-    kernel = build_kernel(record.config, hamiltonian, record.points[0])
+    kernel = build_kernel(record.config, hamiltonian, record.ensemble(0))
     state = kernel.init(occupations, rngs)
     return Checkpoint(
         point=0,
@@ -145,7 +145,7 @@ class Engine:
         self._rngs = [sampler.restore_generator(dict(state)) for state in start.generators]
         self._state = State(**{name: start.arrays[f"state.{name}"] for name in State._fields})
         self._pending = _pending_blocks(start.arrays)
-        kernel = build_kernel(record.config, hamiltonian, record.points[self._point])
+        kernel = build_kernel(record.config, hamiltonian, record.ensemble(self._point))
         self._kernel = kernel.with_arrays(_joined(start)) if start.kernel else kernel
         self._hamiltonian = hamiltonian
         self._writer = SampleWriter(
@@ -227,7 +227,7 @@ class Engine:
             self._save_if_due()
 
     def _commit(self) -> None:
-        """Store the pending draws and move on to the next temperature where this one is done.
+        """Store the pending draws and move on to the next point where this one is done.
 
         Here alone energies that are carried on by changes are derived from scratch: a run that is
         interrupted elsewhere then goes on bit for bit.
@@ -250,13 +250,11 @@ class Engine:
         self._save()
 
     def _finish_point(self, reason: str) -> None:
-        """End this temperature; the next starts from its last state."""
+        """End this point; the next starts from its last state, with what the kernel learnt."""
         self._show("done")
         self._ended_by.append(reason)
         draws = self._committed[self._point]
-        self._log(
-            "temperature done", point=self._point, draws=draws, ended_by=reason, drift=self._drift
-        )
+        self._log("point done", point=self._point, draws=draws, ended_by=reason, drift=self._drift)
         self._drift = 0.0
         if self._point + 1 == len(self._record.points):
             self._phase = "finished"
@@ -266,11 +264,12 @@ class Engine:
         self._committed.append(0)
         self._energies, self._acceptance = [], float("nan")
         self._monitor = self._new_monitor()
-        fresh = build_kernel(
-            self._record.config, self._hamiltonian, self._record.points[self._point]
-        )
+        ensemble = self._record.ensemble(self._point)
         carried = getattr(self._kernel, "carried_over", None)
-        self._kernel = fresh if carried is None else carried(fresh.ensemble)
+        if carried is not None:
+            self._kernel = carried(ensemble)
+        else:
+            self._kernel = build_kernel(self._record.config, self._hamiltonian, ensemble)
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self._last_time >= self._watch.checkpoint_seconds:
@@ -303,10 +302,13 @@ class Engine:
             events.log(self._directory.events, event, **details)
 
     def _new_monitor(self) -> PrecisionMonitor:
-        return PrecisionMonitor(self._record.crystal.lattice, self._record.config.run.precision)
+        config = self._record.config
+        return PrecisionMonitor(
+            self._record.crystal.lattice, config.run.precision, config.ensemble.fixed or ()
+        )
 
     def _restored_monitor(self) -> PrecisionMonitor:
-        """Monitor of the present temperature with what is committed, block by block."""
+        """Monitor of the present point with what is committed, block by block."""
         monitor, draws = self._new_monitor(), self._committed[self._point]
         if not self._record.config.run.precision or draws == 0 or self._phase == "finished":
             return monitor
@@ -327,7 +329,7 @@ class Engine:
             Progress(
                 point=self._point,
                 n_points=len(self._record.points),
-                temperature=self._record.points[self._point]["temperature"],
+                label=self._record.labels[self._point],
                 phase=phase or self._phase,
                 done=done_warmup + draws * thin,
                 total=warmup + run.draws * thin,

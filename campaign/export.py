@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..analysis.layout import coordinates_of
 from ..errors import InputError
 from ..records import Run
 from . import files
@@ -28,6 +29,7 @@ def export_run(
     format: str | None = None,  # noqa: A002  (ASE's word)
     *,
     temperature: float | None = None,
+    point: int | None = None,
     chain: int | None = None,
     every: int = 1,
 ) -> int:
@@ -41,10 +43,12 @@ def export_run(
         The file to make; an existing one is not overwritten.
     format
         ``"extxyz"``, ``"traj"`` (ASE) or ``"icet"`` (an mchammer DataContainer of one chain at one
-        temperature); by the file's suffix unless given. Energies (eV), temperature, chain and
-        draw go along.
+        point); by the file's suffix unless given. Energies (eV), all coordinates of the point,
+        chain and draw go along.
     temperature
-        Only this one (K).
+        Only points at this one (K).
+    point
+        Only this one, counted from 0 in the order in which the points were visited.
     chain
         Only this one, counted from 0.
     every
@@ -79,7 +83,7 @@ def export_run(
         raise InputError(f"{path.parent} is no directory; make it first")
     if every < 1:
         raise InputError(f"every = {every} cannot be used: give a whole number, 1 or more")
-    points = _selected(run, temperature, chain)
+    points = _selected(run, temperature, point, chain)
     draft = files.temporary_name(path)
     try:
         if kind == "icet":
@@ -105,14 +109,19 @@ def _format_of(path: Path, given: str | None) -> str:
     raise InputError(f"{path.name} does not tell its format; end it with {known} or give --format")
 
 
-def _selected(run: Run, temperature: float | None, chain: int | None) -> list[xr.Dataset]:
+def _selected(
+    run: Run, temperature: float | None, index: int | None, chain: int | None
+) -> list[xr.Dataset]:
+    if index is not None and not 0 <= index < len(run.points):
+        raise InputError(f"no point {index}; the run has points 0 to {len(run.points) - 1}")
     points = [
         point
-        for point in run.points
-        if temperature is None or np.isclose(float(point["temperature"]), temperature)
+        for k, point in enumerate(run.points)
+        if (index is None or k == index)
+        and (temperature is None or np.isclose(float(point["temperature"]), temperature))
     ]
     if not points:
-        known = ", ".join(f"{float(point['temperature']):g}" for point in run.points)
+        known = ", ".join(dict.fromkeys(f"{float(p['temperature']):g}" for p in run.points))
         raise InputError(f"no samples at {temperature:g} K; the run has {known} K")
     n_chains = points[0].sizes["chain"]
     if chain is not None and not 0 <= chain < n_chains:
@@ -121,10 +130,10 @@ def _selected(run: Run, temperature: float | None, chain: int | None) -> list[xr
 
 
 def _frames(run: Run, points: list[xr.Dataset], every: int) -> Iterator[Atoms]:
-    """Structures with their energies, chain by chain within each temperature."""
+    """Structures with their energies, chain by chain within each point."""
     from ase.calculators.singlepoint import SinglePointCalculator  # noqa: PLC0415
 
-    for point in points:
+    for point, coordinates in zip(points, coordinates_of(points), strict=True):
         for k in range(point.sizes["chain"]):
             series = point.isel(chain=k, draw=slice(None, None, every))
             occupations, energies = series["occupation"].values, series["energy"].values
@@ -132,8 +141,7 @@ def _frames(run: Run, points: list[xr.Dataset], every: int) -> Iterator[Atoms]:
                 occupations, energies, series["draw"].values, strict=True
             ):
                 atoms = run.lattice.to_atoms(occupation.astype(np.int8))
-                atoms.info |= {
-                    "temperature": float(point["temperature"]),
+                atoms.info |= coordinates | {
                     "chain": int(series["chain"]),
                     "draw": int(draw),
                 }
@@ -165,14 +173,14 @@ def _write_icet(run: Run, points: list[xr.Dataset], path: Path, every: int) -> i
     from mchammer import DataContainer  # noqa: PLC0415
 
     if len(points) > 1:
-        raise InputError("an icet DataContainer holds one temperature: give --temperature")
+        raise InputError("an icet DataContainer holds one temperature: give --point")
     point = points[0]
     if point.sizes["chain"] > 1:
         raise InputError("an icet DataContainer holds one chain: give --chain")
     lattice = run.lattice
     container = DataContainer(
         structure=lattice.atoms.copy(),
-        ensemble_parameters={"temperature": float(point["temperature"])},
+        ensemble_parameters=coordinates_of([point])[0],
         metadata={"written_by": f"alchemc {__version__}"},
     )
     # A stored run keeps its campaign, one in memory the arguments of ``sample``.

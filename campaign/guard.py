@@ -6,6 +6,7 @@ It looks on and changes nothing: a flagged run goes on, and its report says what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class DomainGuard:
     log
         Called with an event and its details.
     warn
-        Called with a line the first time something lies outside at a temperature.
+        Called with a line the first time something lies outside at a point.
     """
 
     def __init__(
@@ -80,26 +81,25 @@ class DomainGuard:
         log: Callable[..., None],
         warn: Callable[[str], None] | None,
     ) -> None:
-        self._temperatures = record.config.ensemble.temperatures
+        self._labels = record.labels
+        self._varies = record.config.ensemble.kind != "canonical"
         self._bounds: Mapping[str, Any] | None = record.model.get("domain")
-        self._domain = _stored(self._bounds or {})
+        self._domain = self._of_run(hamiltonian)
         self._hamiltonian = hamiltonian
         self._log, self._warn = log, warn
         self._told: set[tuple[str, int]] = set()
         self._failures = 0
+
+    def _of_run(self, hamiltonian: Hamiltonian) -> Domain:
+        """Bounds the run was started with; references of species are those of its model."""
+        return replace(_stored(self._bounds or {}), references=domain_of(hamiltonian).references)
 
     def committed(self, point: int, first: int, block: Mapping[str, np.ndarray]) -> None:
         """Look at draws ``first`` … of a point; its very first ones have their forces checked."""
         self._relaxations(point)
         if self._bounds is None:
             return
-        shown, outside = energies_outside(
-            self._domain,
-            block["energy"],
-            self._bounds["atoms"],
-            typical=self._bounds.get("random_energy"),
-            references=self._bounds.get("reference_energy"),
-        )
+        shown, outside = energies_outside(self._domain, block["energy"], **self._compared(block))
         if outside.any():
             worst = shown[outside][np.argmax(np.abs(shown[outside]))]
             details = {"count": int(outside.sum()), "of": int(outside.size), "worst": _plain(worst)}
@@ -112,6 +112,27 @@ class DomainGuard:
         """Look at the last draw [n_chains, n_sites] of a point."""
         if self._bounds is not None and draw > 0:
             self._forces(point, draw, occupations)
+
+    def _compared(self, block: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return what energies are compared with: of the same atoms, which may differ by draw.
+
+        Energies of other compositions say nothing of what is typical, so only references of the
+        model's own are left where the composition fluctuates.
+        """
+        assert self._bounds is not None  # noqa: S101  (committed)
+        if not self._varies:
+            return {
+                "n_atoms": self._bounds["atoms"],
+                "typical": self._bounds.get("random_energy"),
+                "references": self._bounds.get("reference_energy"),
+            }
+        lattice, shape = self._hamiltonian.lattice, block["energy"].shape
+        occupations = block["occupation"].reshape(-1, lattice.n_sites)
+        references = None
+        if self._domain.energy is not None:
+            references = reference_energies(self._domain, lattice, occupations).reshape(shape)
+        atoms = np.maximum(atom_counts(lattice, occupations), 1).reshape(shape)
+        return {"n_atoms": atoms, "typical": None, "references": references}
 
     def _forces(self, point: int, draw: int, occupations: np.ndarray) -> None:
         too_large = len(self._hamiltonian.lattice.atoms) > MOST_ATOMS
@@ -142,7 +163,7 @@ class DomainGuard:
         bad, of, worst = row[f"{kind}_outside"], row[kind], row[f"{kind}_worst"]
         number = "no number" if worst is None else f"{worst:.3g} {value}"
         self._warn(
-            f"at {self._temperatures[point]:g} K {bad} of {of} {kind} lie outside of what the "
+            f"at {self._labels[point]} {bad} of {of} {kind} lie outside of what the "
             f"energy model knows (worst: {number}); the run goes on and its report will say so"
         )
 

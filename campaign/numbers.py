@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["compact", "measured", "worst"]
+__all__ = ["compact", "decisive_numbers", "measured", "worst"]
 
 DECIMALS_WITHOUT_ERROR = 4
 
@@ -46,7 +46,9 @@ def compact(number: Mapping[str, Any] | None) -> str:
 
 
 def worst(point: Mapping[str, Any]) -> tuple[str, str]:
-    """Least ESS and largest R-hat of what a temperature's verdict rests on: energy and orders.
+    """Least ESS and largest R-hat of what a point's verdict rests on.
+
+    Energy and orders, or energy and fractions where the composition fluctuates.
 
     Examples
     --------
@@ -54,12 +56,17 @@ def worst(point: Mapping[str, Any]) -> tuple[str, str]:
     >>> worst({"energy": energy, "orders": {"rock-salt": order}})
     ('99', '–')
     """
-    decisive = [point["energy"], *point["orders"].values()]
+    decisive = list(decisive_numbers(point).values())
     sizes, rhats = ([number[name] for number in decisive] for name in ("ess", "rhat"))
     return (
         "–" if None in sizes else f"{math.floor(min(sizes)):,}",
         "–" if None in rhats else f"{max(rhats):.3f}",
     )
+
+
+def decisive_numbers(point: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Numbers that have to converge for a point to count, by name."""
+    return {"energy": point["energy"], **(point.get("fractions") or point["orders"])}
 
 
 def _to_two_digits(number: Mapping[str, Any]) -> tuple[str, str]:

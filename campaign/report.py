@@ -17,6 +17,7 @@ import tomli_w
 from .. import __version__, analysis
 from ..records import Run
 from . import files
+from . import report_points as by_point
 from . import report_sections as sections
 from .labels import energy_model
 from .report_data import embedded_json, page_data
@@ -59,6 +60,7 @@ def report_page(run: Run, results: Mapping[str, Any] | None = None) -> str:
     results = analysis.analyze_run(run) if results is None else results
     data = page_data(run, results)
     title = results["title"] or results["formula"]
+    word = by_point.point_word(results)
     return _fill(
         _template("report.html"),
         {
@@ -70,12 +72,15 @@ def report_page(run: Run, results: Mapping[str, Any] | None = None) -> str:
             "subtitle": sections.subtitle(results),
             "headline": sections.headline(results),
             "caveats": sections.caveat_list(results["caveats"]),
+            "point": word,
+            "along": escape(by_point.along(results)),
             "band_note": _band_note(results),
-            "sweep_plots": sections.sweep_plots(results),
-            "structure": sections.structure_section(data["structure"]),
+            "sweep_plots": by_point.plots(results),
+            "hysteresis": by_point.hysteresis_section(results),
+            "structure": sections.structure_section(data["structure"], word),
             "short_range": sections.shells_section(results),
-            "table": sections.results_table(results),
-            "learnt": _learnt(run),
+            "table": by_point.results_table(results),
+            "learnt": _learnt(run, results),
             "model": _model(run),
             "provenance": _provenance(run),
             "toml": escape(_toml(run.config) or "This run was made in Python, without a file."),
@@ -103,7 +108,11 @@ def _plotly() -> str:
 
 def _band_note(results: Mapping[str, Any]) -> str:
     transition = results["transition"]
-    note = "Dotted lines: a random arrangement." if results["points"][0]["orders"] else ""
+    random = any(n["random"] is not None for n in results["points"][0]["orders"].values())
+    note = "Dotted lines: a random arrangement." if random else ""
+    if results["layout"]["returns"]:
+        first, second = results["layout"]["directions"]
+        note += f" Full lines and filled marks: on the way {first}; dashed and open: {second}."
     if transition and transition["status"] == "bracketed":
         note += " Shaded: where this cell’s apparent ordering temperature lies."
     return note
@@ -129,13 +138,13 @@ def _model(run: Run) -> str:
     return f"{worth}<details><summary>The model itself</summary>{background}</details>"
 
 
-def _learnt(run: Run) -> str:
+def _learnt(run: Run, results: Mapping[str, Any]) -> str:
     """Table of what surrogates were found to be worth in warm-up; nothing without any."""
     rows = {}
+    names = {point["index"]: point["written"] for point in results["points"]}
     for index, found in sorted(run.attrs.get("learnt", {}).items()):
-        if "held_out_error_kT" in found and index < len(run.points):
-            temperature = float(run.points[index].coords["temperature"])
-            rows[f"{temperature:,.0f} K"] = {
+        if "held_out_error_kT" in found and index in names:
+            rows[names[index]] = {
                 "surrogate": found["fallback"] or found["surrogate"],
                 "error on energies left out (kT per cell)": found["held_out_error_kT"],
                 "expected acceptance": found["expected_acceptance"],

@@ -11,6 +11,7 @@ import xarray as xr
 
 from .. import analysis
 from ..analysis.overview import relative_energies
+from ..analysis.point_results import fraction_name
 from ..lattice import VACANCY, Lattice
 from ..records import Run
 
@@ -35,18 +36,19 @@ def page_data(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     Plain data: ``results``, ``relative_energy`` (meV per site above the lowest mean), ``traces``
-    (at most 400 draws per chain, evenly spaced) and ``structure``, points from low temperature to
-    high as in the results.
+    (at most 400 draws per chain, evenly spaced) and ``structure``, points in the order of the
+    results.
     """
-    points = sorted(
-        (point for point in run.points if point.sizes.get("draw", 0)),
-        key=lambda point: float(point["temperature"]),
-    )
+    points = [run.points[point["index"]] for point in results["points"]]
+    fractions = list(results["points"][0]["fractions"])
     lowest = min(point["energy"]["mean"] for point in results["points"])
     return {
         "results": results,
         "relative_energy": relative_energies(results),
-        "traces": [_traces(run.lattice, p, results["points"][0]["orders"], lowest) for p in points],
+        "traces": [
+            _traces(run.lattice, p, results["points"][0]["orders"], fractions, lowest)
+            for p in points
+        ],
         "structure": _structure(run.lattice, points),
     }
 
@@ -64,12 +66,22 @@ def embedded_json(data: Mapping[str, Any]) -> str:
 
 
 def _traces(
-    lattice: Lattice, point: xr.Dataset, labels: Sequence[str], lowest: float
+    lattice: Lattice,
+    point: xr.Dataset,
+    labels: Sequence[str],
+    fractions: Sequence[str],
+    lowest: float,
 ) -> dict[str, Any]:
     stride = -(-point.sizes["draw"] // MAX_TRACE)
     thinned = point.isel(draw=slice(None, None, stride))
     energy = thinned["energy"].transpose("chain", "draw").to_numpy() / lattice.n_sites - lowest
     series = {"energy": _rounded(1e3 * energy)}
+    followed = {fraction_name((n, s)): (n, s) for n in lattice.names for s in _species(lattice, n)}
+    for name in fractions:
+        sublattice, species = followed[name]
+        sites = lattice.sublattice_of_site == lattice.names.index(sublattice)
+        held = thinned["occupation"].transpose("chain", "draw", "site").to_numpy()[..., sites]
+        series[name] = _rounded((held == _species(lattice, sublattice).index(species)).mean(axis=2))
     for label in labels:
         sublattice, _, name = label.rpartition(" ")
         order = analysis.ordering_series(
@@ -79,9 +91,15 @@ def _traces(
     return {"stride": stride, "series": series}
 
 
-def _rounded(values: np.ndarray) -> list[list[float]]:
-    """Chains as lists, six digits each."""
-    return [[float(f"{x:.{DIGITS - 1}g}") for x in row] for row in values]
+def _rounded(values: np.ndarray) -> list[list[float | None]]:
+    """Chains as lists, six digits each; None where there is no value."""
+    return [
+        [float(f"{x:.{DIGITS - 1}g}") if np.isfinite(x) else None for x in row] for row in values
+    ]
+
+
+def _species(lattice: Lattice, sublattice: str) -> tuple[str, ...]:
+    return tuple(lattice.sublattices[sublattice].species)
 
 
 def _structure(lattice: Lattice, points: Sequence[xr.Dataset]) -> dict[str, Any]:

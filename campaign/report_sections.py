@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..analysis.layout import TEMPERATURE
 from ..analysis.transition import kelvin
-from .numbers import compact, measured, worst
+from .numbers import measured
 
 __all__ = [
     "banner",
+    "capital",
     "caveat_list",
     "fact_list",
     "fact_table",
     "headline",
-    "results_table",
     "shells_section",
+    "signed",
     "structure_section",
     "subtitle",
-    "sweep_plots",
 ]
 
 TITLES = {
@@ -35,17 +36,19 @@ TITLES = {
     "domain": "Outside of what the potential knows.",
     "not-relaxed": "Not relaxed.",
     "precision": "Precision not reached.",
+    "hysteresis": "Hysteresis.",
+    "one-way": "One way.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",
 }
 
 
-def _signed(text: str) -> str:
+def signed(text: str) -> str:
     """Numbers with a minus sign instead of a hyphen."""
     return text.replace("-", "−")
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
     """Text with a capital first letter and all others as they are: Å and Cartesian stay."""
     return text[:1].upper() + text[1:]
 
@@ -63,15 +66,29 @@ def subtitle(results: Mapping[str, Any]) -> str:
     """One line on what was sampled."""
     points = results["points"]
     mixes = "; ".join(
-        f"{name}: " + ", ".join(f"{n} {species}" for species, n in entry["counts"].items())
+        f"{name}: {'any mixture of ' + ', '.join(entry['counts'])}"
+        if entry.get("varies")
+        else f"{name}: " + ", ".join(f"{n} {species}" for species, n in entry["counts"].items())
         for name, entry in results["sublattices"].items()
     )
-    span = kelvin(points[0]["temperature"])
-    if len(points) > 1:
-        span = f"{len(points)} temperatures, {span} to {kelvin(points[-1]['temperature'])}"
+    temperatures = sorted({point["temperature"] for point in points})
+    span = kelvin(temperatures[0])
+    if len(temperatures) > 1:
+        span = f"{len(temperatures)} temperatures, {span} to {kelvin(temperatures[-1])}"
+    found = results["layout"]
+    if found["axis"] != TEMPERATURE:
+        values = sorted({point["value"] for point in points})
+        symbol, _, unit = found["title"].partition(" (")
+        ends = signed(f"{values[0]:g} to {values[-1]:g} {unit[:-1]}".rstrip())
+        span += f", {symbol} from {ends} in {len(values)} values"
+    if found["returns"]:
+        span += f", {' and '.join(found['directions'])}"
+    formula = results["formula"]
+    if found["free"]:
+        formula = f"For instance {formula}"
     return escape(
-        f"{results['formula']}, {results['n_atoms']} atoms, {results['n_sites']} of them on mixed "
-        f"sites ({mixes}). {span}. {_capital(results['landscape'])}."
+        f"{formula}, {results['n_atoms']} atoms, {results['n_sites']} of them on mixed "
+        f"sites ({mixes}). {span}. {capital(results['landscape'])}."
     )
 
 
@@ -79,6 +96,7 @@ def headline(results: Mapping[str, Any]) -> str:
     """Cards with the four numbers people look for first."""
     cards = [
         _transition_card(results),
+        _hysteresis_card(results),
         _order_card(results),
         _convergence_card(results["points"]),
         _samples_card(results["points"]),
@@ -113,9 +131,30 @@ def _transition_card(results: Mapping[str, Any]) -> str:
     return _card("Apparent ordering temperature", value, remark, kind)
 
 
+def _hysteresis_card(results: Mapping[str, Any]) -> str:
+    """Range in which both ways differ, over all curves of the quantity that is compared first."""
+    loops = results["hysteresis"]
+    if not loops:
+        return ""
+    first = [loop for loop in loops if loop["quantity"] == loops[0]["quantity"]]
+    apart = [loop for loop in first if any(loop["differs"])]
+    where = f" at {apart[0]['curve']}" if apart and apart[0]["curve"] else ""
+    more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+    remark = f"in the {loops[0]['quantity']}{where}{more}"
+    if not apart:
+        largest = max(z for loop in first for z in loop["z"])
+        remark = f"{remark}: {largest:.1f}σ at most"
+        return _card("Up and down", "agree", remark, "good")
+    loop = apart[0]
+    here = [v for v, differs in zip(loop["values"], loop["differs"], strict=True) if differs]
+    span = f"{here[0]:,.6g}" if len(here) == 1 else f"{here[0]:,.6g} to {here[-1]:,.6g}"
+    unit = loop["title"].partition(" (")[2].rstrip(")")
+    return _card("Up and down differ", signed(f"{span} {unit}".rstrip()), remark, "bad")
+
+
 def _order_card(results: Mapping[str, Any]) -> str:
     coldest = results["points"][0]
-    if not coldest["orders"]:
+    if not coldest["orders"] or coldest["fractions"]:
         return ""
     leading = (results["transition"] or {}).get("order")
     name = leading or max(coldest["orders"], key=lambda k: coldest["orders"][k]["mean"] or 0.0)
@@ -124,21 +163,24 @@ def _order_card(results: Mapping[str, Any]) -> str:
     flag = "" if number["converged"] else "; not converged"
     remark = f"|ψ|² at {kelvin(coldest['temperature'])}{random}{flag}"
     kind = "" if number["converged"] else "bad"
-    return _card(f"{_capital(name)} order", _signed(measured(number)), remark, kind)
+    return _card(f"{capital(name)} order", signed(measured(number)), remark, kind)
 
 
 def _convergence_card(points: Sequence[Mapping[str, Any]]) -> str:
     good = sum(point["converged"] for point in points)
     kind = "good" if good == len(points) else "bad"
-    remark = "R-hat below 1.01 and 100 effective draws, for energy and every order"
-    return _card("Converged temperatures", f"{good} of {len(points)}", remark, kind)
+    what = "composition" if points[0]["fractions"] else "every order"
+    remark = f"R-hat below 1.01 and 100 effective draws, for energy and {what}"
+    alone = len({point["temperature"] for point in points}) == len(points)
+    where = "temperatures" if alone else "points"
+    return _card(f"Converged {where}", f"{good} of {len(points)}", remark, kind)
 
 
 def _samples_card(points: Sequence[Mapping[str, Any]]) -> str:
     total = sum(point["n_draws"] * point["n_chains"] for point in points)
     draws = sorted({point["n_draws"] for point in points})
     each = f"{draws[0]}" if len(draws) == 1 else f"{draws[0]}–{draws[-1]}"
-    remark = f"{points[0]['n_chains']} chains × {each} draws at each temperature"
+    remark = f"{points[0]['n_chains']} chains × {each} draws at each of {len(points)} points"
     for kind in ("energy", "gradient"):
         calls = sum(point[f"{kind}_calls"] or 0 for point in points)
         remark += f"; {calls:,} {kind} calls" if calls else ""
@@ -156,74 +198,9 @@ def caveat_list(caveats: Sequence[Mapping[str, str]]) -> str:
     return f'<ul class="caveats">{items}</ul>'
 
 
-def sweep_plots(results: Mapping[str, Any]) -> str:
-    """Empty figures that the page's script fills."""
-    points = results["points"]
-    plots = [("plot-order", "Order")] if points[0]["orders"] else []
-    plots += [("plot-energy", "Energy"), ("plot-capacity", "Heat capacity")]
-    if all(point["acceptance"] for point in points):
-        plots.append(("plot-acceptance", "Acceptance"))
-    return "".join(
-        f'<figure class="card"><h3>{title}</h3><div id="{name}" class="plot"></div></figure>'
-        for name, title in plots
-    )
-
-
-def results_table(results: Mapping[str, Any]) -> str:
-    """One row per temperature; what did not converge is red and says why."""
-    orders = list(results["points"][0]["orders"])
-    heads = [
-        f"Temperature<small>{escape(results['landscape'])}</small>",
-        "Converged",
-        "Energy<small>eV per site</small>",
-        "Heat capacity<small>k<sub>B</sub> per site</small>",
-    ]
-    heads += [f"{escape(_capital(name))}<small>⟨|ψ|²⟩</small>" for name in orders]
-    heads += ["Accepted", "R-hat<small>worst</small>", "ESS<small>least</small>"]
-    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
-    rows = "".join(_row(point, orders) for point in results["points"])
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-labelledby="table-title">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="hint below">In parentheses: the error of the last digits. Red: not converged, '
-        "for the reasons listed at the top. R-hat and ESS are the worst of energy and orders. "
-        "A heat capacity can be red on its own: fluctuations converge later than means.</p>"
-    )
-
-
-def _row(point: Mapping[str, Any], orders: Sequence[str]) -> str:
-    decisive = {"energy": point["energy"], **point["orders"]}
-    ess, rhat = worst(point)
-    cells = [_cell(point["energy"]), _cell(point["heat_capacity"])]
-    cells += [_cell(point["orders"][name]) for name in orders]
-    accepted = point["acceptance"]
-    cells.append(f"<td>{'–' if accepted is None else format(accepted['mean'], '.3f')}</td>")
-    cells += [_limit(rhat, point["converged"]), _limit(ess, point["converged"])]
-    name = f'<th scope="row">{kelvin(point["temperature"])}</th>'
-    return f"<tr>{name}{_verdict(point, decisive)}{''.join(cells)}</tr>"
-
-
-def _limit(text: str, good: bool) -> str:
-    return f"<td>{text}</td>" if good else f'<td class="bad">{text}</td>'
-
-
-def _cell(number: Mapping[str, Any]) -> str:
-    text = _signed(compact(number))
-    if number["converged"]:
-        return f"<td>{text}</td>"
-    return f'<td class="bad" title="{escape(number["why"], quote=True)}">{text}</td>'
-
-
-def _verdict(point: Mapping[str, Any], decisive: Mapping[str, Mapping[str, Any]]) -> str:
-    if point["converged"]:
-        return '<td class="good">✓ yes</td>'
-    why = "; ".join(f"{name}: {n['why']}" for name, n in decisive.items() if not n["converged"])
-    return f'<td class="bad" title="{escape(why, quote=True)}">✗ no</td>'
-
-
 def shells_section(results: Mapping[str, Any]) -> str:
     """Warren–Cowley plot with a choice of species pairs, unlike ones first; may be empty."""
-    rows = results["points"][0]["warren_cowley"]
+    rows = [row for point in results["points"] for row in point["warren_cowley"]]
     if not rows:
         return ""
     pairs = {row["pair"]: row["unlike"] for row in rows}
@@ -238,7 +215,7 @@ negative where it is preferred.</figcaption></figure>
 </section>"""
 
 
-def structure_section(structure: Mapping[str, Any]) -> str:
+def structure_section(structure: Mapping[str, Any], point: str) -> str:
     """Canvas with the last configuration, and switches for the species."""
     mixed = "".join(_switch(name, name) for name in structure["species"])
     names = structure["spectator_species"]
@@ -246,7 +223,7 @@ def structure_section(structure: Mapping[str, Any]) -> str:
     spectators = f"<fieldset><legend>Spectators</legend>{others}</fieldset>" if others else ""
     return f"""<section aria-labelledby="structure-title">
 <h2 id="structure-title">Final structure</h2>
-<div class="controls"><label>Temperature <select id="structure-temperature"></select></label></div>
+<div class="controls"><label>{point} <select id="structure-temperature"></select></label></div>
 <figure class="card"><div class="viewer">
 <canvas id="structure" tabindex="0" role="img" aria-label="The cell with its atoms coloured by
 species; arrow keys turn it, plus and minus magnify it"></canvas>

@@ -29,6 +29,7 @@ from .engine import (
 from .guard import domain_facts, summarize
 from .labels import header
 from .lock import is_locked, run_lock
+from .points import told_of_ensemble
 from .samples import open_point
 
 __all__ = ["PointStatus", "Status", "describe", "open_run", "resume_run", "start_run"]
@@ -62,7 +63,8 @@ def start_run(
     tell
         Called with a few lines before the first step: energy model and landscape.
     warn
-        Called with a line where energies or forces lie outside of what the energy model knows.
+        Called with a line where energies or forces lie outside of what the energy model knows, or
+        where the cell's charge fluctuates.
     checkpoint_seconds
         Time between checkpoints, besides those at commits.
 
@@ -79,12 +81,14 @@ def start_run(
     """
     directory = RunDirectory(output)
     directory.check_free()
-    record, hamiltonian = _prepare(config, Path(folder))
+    record, hamiltonian, told = _prepare(config, Path(folder))
     first = first_checkpoint(record, hamiltonian)
     starts, energies = (first.arrays[f"state.{name}"] for name in ("occupations", "energy"))
     bounds = domain_facts(hamiltonian, starts, energies)
     record = replace(record, model={**record.model, "domain": bounds})
     _announce(record, tell)
+    for line in told if warn is not None else ():
+        warn(line)  # type: ignore[misc]
     with ExitStack() as held:
         with writing(directory):
             held.enter_context(directory.create(record, first))
@@ -218,9 +222,13 @@ def _learnt(directory: RunDirectory) -> dict[int, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class PointStatus:
-    """How far one temperature (K) is: committed draws of those asked for, and why it ended."""
+    """How far one point is: committed draws of those asked for, and why it ended.
+
+    ``temperature`` in K; ``coordinates`` are all that name the point.
+    """
 
     temperature: float
+    coordinates: Mapping[str, float]
     committed: int
     draws: int
     state: str
@@ -260,6 +268,7 @@ def describe(path: str | Path) -> Status:
         points=tuple(
             PointStatus(
                 temperature=coordinates["temperature"],
+                coordinates=coordinates,
                 committed=last.committed[k] if k < len(last.committed) else 0,
                 draws=run.draws,
                 state=_point_state(last, k),
@@ -283,11 +292,12 @@ def _point_state(last: checkpoint.Checkpoint, point: int) -> str:
     return last.phase if last.phase == "sampling" else f"warm-up, step {last.warmup_steps}"
 
 
-def _prepare(config: Config, folder: Path) -> tuple[Record, Hamiltonian]:
-    """Everything that may refuse the input, before anything is written."""
+def _prepare(config: Config, folder: Path) -> tuple[Record, Hamiltonian, list[str]]:
+    """Everything that may refuse the input, before anything is written; and what to warn of."""
     crystal = build.build_crystal(config, folder)
     build.check_precision(config, crystal.lattice)
     resolved = build.resolve(config, crystal.lattice, folder, seed=secrets.randbits(32))
+    told = told_of_ensemble(resolved, crystal.lattice)
     hamiltonian = build.build_hamiltonian(resolved, crystal)
     machine = _machine(hamiltonian)
     record = Record(
@@ -299,7 +309,7 @@ def _prepare(config: Config, folder: Path) -> tuple[Record, Hamiltonian]:
         machine=machine,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     )
-    return record, hamiltonian
+    return record, hamiltonian, told
 
 
 def _drive(directory: RunDirectory, engine: Engine) -> bool:
@@ -354,7 +364,7 @@ def _changes(record: Record, hamiltonian: Hamiltonian) -> list[str]:
 def _check_stored(directory: RunDirectory, record: Record, start: checkpoint.Checkpoint) -> None:
     """Refuse to go on from samples that are not all there."""
     if len(start.committed) > len(record.points) or start.point >= len(record.points):
-        raise directory.damaged("the checkpoint names more temperatures than run.toml")
+        raise directory.damaged("the checkpoint names more points than run.toml")
     for point, draws in enumerate(start.committed):
         if draws > 0:
             open_point(directory.samples, point, draws)

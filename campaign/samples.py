@@ -21,7 +21,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from ..errors import StoredRunError
-from ..records import COORDINATES, UNWRITTEN, VARIABLES
+from ..records import OPTIONAL_VARIABLES, UNWRITTEN, VARIABLES, coordinate_attributes
 from . import files
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ class SampleWriter:
     points
         Scalar coordinates of every thermodynamic point.
     sizes
-        ``draw`` (the most there can be), ``chain`` and ``site``.
+        ``draw`` (the most there can be), ``chain`` and ``site``; other dims are those of the first
+        block.
     commit_draws
         Draws per commit, and so per chunk.
     """
@@ -162,30 +163,35 @@ class SampleWriter:
         """
         end = first + len(block["energy"])
         with zarr.config.set({"array.write_empty_chunks": True}):
-            group = self._group(point)
+            group = self._group(point, block)
             for name, values in block.items():
                 _array(group, name)[first:end] = values
             group.attrs["committed_draws"] = end
         self._store.flush()
 
-    def _group(self, point: int) -> zarr.Group:
-        """Group of a point, made if it is not there."""
+    def _group(self, point: int, block: Mapping[str, np.ndarray]) -> zarr.Group:
+        """Group of a point, made for the variables of a block if it is not there."""
         if point not in self._groups:
             root = zarr.open_group(self._store, mode="a", zarr_format=3)
             group = root.require_group(group_name(point))
             for name, value in self._points[point].items():
                 if name not in group:
-                    _create(group, name, (), "float64", attributes=dict(COORDINATES[name]))
+                    attributes = coordinate_attributes(name) or {}
+                    _create(group, name, (), "float64", attributes=attributes)
                     _array(group, name)[...] = value
-            for name in VARIABLES:
+            for name in [*VARIABLES, *(name for name in block if name not in VARIABLES)]:
                 if name not in group:
-                    self._create_variable(group, point, name)
+                    self._create_variable(group, point, name, block[name].shape)
+            group.attrs["variables"] = list(block)
             self._groups[point] = group
         return self._groups[point]
 
-    def _create_variable(self, group: zarr.Group, point: int, name: str) -> None:
-        dims, dtype, attributes = VARIABLES[name]
-        shape = tuple(self._sizes[dim] for dim in dims)
+    def _create_variable(
+        self, group: zarr.Group, point: int, name: str, shape_of_block: tuple[int, ...]
+    ) -> None:
+        dims, dtype, attributes = (VARIABLES | OPTIONAL_VARIABLES)[name]
+        sizes = dict(zip(dims, shape_of_block, strict=True)) | self._sizes
+        shape = tuple(sizes[dim] for dim in dims)
         _create(
             group,
             name,
@@ -236,7 +242,8 @@ def open_point(path: Path, point: int, draws: int) -> xr.Dataset:
         dataset = xr.open_zarr(store, group=name, consolidated=False, chunks=None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path / name, f"cannot be opened ({_first_line(error)})") from error
-    missing = [variable for variable in VARIABLES if variable not in dataset]
+    stored = dataset.attrs.get("variables", list(VARIABLES))
+    missing = [variable for variable in stored if variable not in dataset]
     if missing or dataset.sizes.get("draw", 0) < draws:
         held = missing[0] + " is missing" if missing else f"{dataset.sizes.get('draw', 0)} draws"
         raise _damaged(path / name, f"the checkpoint names {draws} draws, found: {held}")
@@ -247,7 +254,9 @@ def open_point(path: Path, point: int, draws: int) -> xr.Dataset:
 
 def _check_chunks(group: Path, dataset: xr.Dataset, draws: int) -> None:
     """Zarr reads a missing chunk as fill values: find it before anyone averages over it."""
-    for variable, (dims, _, _) in VARIABLES.items():
+    for variable, (dims, _, _) in (VARIABLES | OPTIONAL_VARIABLES).items():
+        if variable not in dataset:
+            continue
         chunk = dataset[variable].encoding["chunks"][0]
         for index in range(-(-draws // chunk)):
             path = group / variable / ".".join(["c", str(index), *["0"] * (len(dims) - 1)])

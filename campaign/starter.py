@@ -37,20 +37,24 @@ dtype = "auto"                  # float64 on a CPU, float32 on a GPU and for CHG
 device = "auto"                 # a GPU where there is one
 
 [ensemble]
-kind = "canonical"
+kind = "canonical"              # | "semi-grand" | "variance-constrained" | "charge-neutral"
 temperatures = [20000, 10000, 6000]   # K; swept from the highest down
+# sweep = "both"                # down and up again, so that hysteresis shows; or "up"
+# In a semi-grand run the composition follows from chemical potentials (eV); one may be scanned:
+# kind = "semi-grand"
+# chemical_potentials = { B = { Ta = { from = -0.4, to = 0.4, steps = 9 }, Sc = 0.0 } }
 
 [sampler]
-kind = "surrogate"              # random-swap | gibbs-with-gradients | path-auxiliary |
-                                # discrete-langevin | mixture
+kind = "surrogate"              # random-swap | random-flip | gibbs-with-gradients |
+                                # path-auxiliary | discrete-langevin | table-exchange | mixture
 
 [run]
 chains = 4
-draws = 200                     # stored configurations per chain and temperature, at most
+draws = 200                     # stored configurations per chain and point, at most
 thin = 1                        # steps between draws
-warmup = 25                     # steps before the first draw, at every temperature
+warmup = 25                     # steps before the first draw, at every point
 seed = 1                        # drawn and written to run.toml if left out
-# precision = { energy = 0.05 } # end a temperature early at this standard error (eV per cell)
+# precision = { energy = 0.05 } # end a point early at this standard error (eV per cell)
 
 [analysis]
 orders = ["rock-salt", "layered", "columnar"]

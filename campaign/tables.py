@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ..analysis.layout import TEMPERATURE, layout, unit_of
 from ..potentials.catalogue import element_ranges
 from .numbers import compact, worst
 
@@ -29,54 +30,98 @@ def _plain_table() -> Table:
 
 
 def status_table(status: Status) -> Table:
-    """Temperatures of a run and how far they are."""
+    """Points of a run and how far they are, in the order in which they are visited."""
+    found = layout([point.coordinates for point in status.points])
+    scans = found.axis != TEMPERATURE
     table = _plain_table()
+    table.add_column("point", justify="right")
     table.add_column("T (K)", justify="right")
+    if scans:
+        table.add_column(found.title, justify="right")
+    if found.returns:
+        table.add_column("way")
     table.add_column("draws", justify="right")
     table.add_column("state")
-    for point in status.points:
-        draws = f"{point.committed}/{point.draws}"
-        table.add_row(f"{point.temperature:g}", draws, point.state)
+    for index, (point, place) in enumerate(zip(status.points, found.places, strict=True)):
+        cells = [str(index), f"{point.temperature:g}"]
+        cells += [f"{place.value:g}"] if scans else []
+        cells += [place.direction or ""] if found.returns else []
+        table.add_row(*cells, f"{point.committed}/{point.draws}", point.state)
     return table
 
 
 def result_tables(results: Results, console: Console) -> list[Table]:
-    """Energy, heat capacity, orders and verdict at every temperature, unconverged in red.
+    """Composition, energy, heat capacity, orders and verdict at every point, unconverged in red.
 
     Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017. One table if the terminal is
     wide enough for it, else the orders stand in a second one. ESS and R-hat are the worst of energy
-    and orders.
+    and orders, or of energy and fractions where the composition fluctuates.
     """
-    first = ["E\n(eV/site)", "C\n(k_B/site)", "acc."]
-    last = ["ESS", "R-hat", "ok"]
+    rows = [_cells(results, point) for point in results["points"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))
     orders = list(results["points"][0]["orders"])
-    whole = _result_table(results, [*first, *orders, *last])
+    seen = [name for name in orders if any(row[name] != "–" for row in rows)]
+    place = [name for name in names if name in _place(results, results["points"][0])]
+    others = [name for name in names if name not in {*place, *orders}]
+    at = others.index("ESS")
+    good = [point["converged"] for point in results["points"]]
+    whole = _result_table(rows, [*place, *others[:at], *seen, *others[at:]], good)
     unlimited = console.options.update(max_width=10_000)
-    if Measurement.get(console, unlimited, whole).maximum <= console.width or not orders:
+    if Measurement.get(console, unlimited, whole).maximum <= console.width or not seen:
         return [whole]
-    return [_result_table(results, [*first, *last]), _result_table(results, orders)]
+    return [
+        _result_table(rows, [*place, *others], good),
+        _result_table(rows, [*place, *seen], good),
+    ]
 
 
-def _result_table(results: Results, headings: Sequence[str]) -> Table:
+def _result_table(
+    rows: Sequence[Mapping[str, str]], headings: Sequence[str], good: Sequence[bool]
+) -> Table:
     table = _plain_table()
-    for heading in ("T\n(K)", *headings):
+    for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
-    for point in results["points"]:
-        ess, rhat = worst(point)
-        cells = {
-            "E\n(eV/site)": compact(point["energy"]),
-            "C\n(k_B/site)": compact(point["heat_capacity"]),
-            "acc.": f"{point['acceptance']['mean']:.2f}" if point["acceptance"] else "–",
-            "ESS": ess,
-            "R-hat": rhat,
-            "ok": "yes" if point["converged"] else "no",
-        } | {name: compact(number) for name, number in point["orders"].items()}
-        table.add_row(
-            f"{point['temperature']:g}",
-            *(cells[heading] for heading in headings),
-            style=None if point["converged"] else "red",
-        )
+    for row, fine in zip(rows, good, strict=True):
+        table.add_row(*(row[heading] for heading in headings), style=None if fine else "red")
     return table
+
+
+def _place(results: Results, point: Results) -> dict[str, str]:
+    """Where a point stands: its temperature, and what is scanned in which direction."""
+    cells = {"T\n(K)": f"{point['temperature']:g}"}
+    found = results.get("layout") or {}
+    if found.get("axis", TEMPERATURE) != TEMPERATURE:
+        cells[_folded(found["title"])] = f"{point['value']:g}"
+    if found.get("returns"):
+        cells["way"] = point["direction"] or "–"
+    return cells
+
+
+def _cells(results: Results, point: Results) -> dict[str, str]:
+    """Everything that the table says of a point, by heading."""
+    ess, rhat = worst(point)
+    cells = _place(results, point)
+    for sublattice, species in point.get("composition", {}).items():
+        for symbol, number in species.items():
+            name = f"fraction of {symbol} on {sublattice}"
+            if name in point["fractions"]:
+                cells[f"c({symbol})\non {sublattice}"] = compact(number)
+    for sublattice, species in point.get("free_energy_slopes", {}).items():
+        for symbol, number in species.items():
+            cells[f"∂f/∂c({symbol})\n{sublattice} (eV)"] = compact(number)
+    cells["E\n(eV/site)"] = compact(point["energy"])
+    if point["heat_capacity"] is not None:
+        cells["C\n(k_B/site)"] = compact(point["heat_capacity"])
+    cells["acc."] = f"{point['acceptance']['mean']:.2f}" if point["acceptance"] else "–"
+    cells |= {name: compact(number) for name, number in point["orders"].items()}
+    cells |= {"ESS": ess, "R-hat": rhat, "ok": "yes" if point["converged"] else "no"}
+    return cells
+
+
+def _folded(title: str) -> str:
+    """Title in two lines: symbol above, the rest below."""
+    symbol, _, rest = title.partition(" ")
+    return f"{symbol}\n{rest}" if rest else symbol
 
 
 def model_table(models: Iterable[ModelEntry], console: Console) -> Table:
@@ -131,24 +176,42 @@ def model_lines(models: Iterable[ModelEntry]) -> list[str]:
 
 
 def results_csv(results: Results) -> str:
-    """One row per temperature and quantity: mean, standard error, ESS, R-hat, verdict."""
+    """One row per point and quantity: mean, standard error, ESS, R-hat, verdict.
+
+    Coordinates besides the temperature stand in columns of their own, after the others.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["temperature_K", "quantity", "mean", "error", "ess", "rhat", "converged"])
+    names = dict.fromkeys(n for point in results["points"] for n in point["coordinates"])
+    names.pop("temperature", None)
+    columns = ["temperature_K", "quantity", "mean", "error", "ess", "rhat", "converged"]
+    units = {n: f"{n}_{unit_of(n)}" if unit_of(n) else n for n in names}
+    writer.writerow([*columns, *units.values()])
     for point in results["points"]:
+        place = [point["coordinates"].get(name, "") for name in names]
         for name, number in _quantities(point):
             fields = [number[key] for key in ("mean", "error", "ess", "rhat", "converged")]
             shown = ["" if value is None else value for value in fields]
-            writer.writerow([point["temperature"], name, *shown])
+            writer.writerow([point["temperature"], name, *shown, *place])
     return stream.getvalue()
 
 
 def _quantities(point: Results) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every number of a temperature with its name, units in it."""
+    """Every number of a point with its name, units in it."""
     found = [
         ("energy_eV_per_site", point["energy"]),
         ("heat_capacity_kB_per_site", point["heat_capacity"]),
         ("acceptance", point["acceptance"]),
+        *(
+            (f"fraction {species} on {sublattice}", number)
+            for sublattice, row in point["composition"].items()
+            for species, number in row.items()
+        ),
+        *(
+            (f"free_energy_slope_eV_per_site {species} on {sublattice}", number)
+            for sublattice, row in point["free_energy_slopes"].items()
+            for species, number in row.items()
+        ),
         *((f"order {name}", number) for name, number in point["orders"].items()),
         *((f"binder {name}", number) for name, number in point["binder"].items()),
         *(

@@ -36,6 +36,7 @@ __all__ = [
 
 KERNELS = {
     "random-swap": RandomSwap,
+    "random-flip": RandomFlip,
     "gibbs-with-gradients": GibbsWithGradients,
     "mixture": Mixture,
     "path-auxiliary": PathAuxiliary,
@@ -43,5 +44,4 @@ KERNELS = {
     "discrete-langevin": DiscreteLangevin,
     "table-exchange": TableExchange,
 }
-"""Kernels by the name that ``[sampler] kind`` gives them (no campaign changes the composition yet,
-so none takes ``table-exchange``)."""
+"""Kernels by the name that ``[sampler] kind`` gives them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import traceback
@@ -32,6 +33,35 @@ temperatures = [1000, 2000]
 [sampler]
 kind = "mixture"
 kernels = [{ kind = "random-swap" }, { kind = "gibbs-with-gradients", weight = 2 }]
+[run]
+chains = 2
+draws = 25
+thin = 2
+warmup = 7
+seed = 11
+[analysis]
+shells = 1
+"""
+
+
+SCAN = """
+title = "toy scan"
+[structure]
+prototype = "perovskite"
+A = "Sr"
+B = ["Ti", "Zr"]
+X = "O"
+a = 3.98
+supercell = [2, 2, 2]
+[potential]
+kind = "toy"
+model = "-0.02"
+[ensemble]
+kind = "semi-grand"
+temperatures = [3000]
+chemical_potentials = { B = { Zr = [0.05, -0.05] } }
+[sampler]
+kind = "random-flip"
 [run]
 chains = 2
 draws = 25
@@ -87,6 +117,21 @@ def wait_for(process: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     assert code in {0, -signal.SIGKILL}, f"the child failed with {code}"
     return code
+
+
+def run_block_by_block(config, path):
+    """Run a campaign that is stopped after every block, and say how many rounds it took."""
+
+    def after_one_block():
+        asked = itertools.count()
+        return lambda: next(asked) >= 1
+
+    rounds = 1
+    finished = campaign.start_run(config, path, should_stop=after_one_block())
+    while not finished:
+        finished = campaign.resume_run(path, should_stop=after_one_block())
+        rounds += 1
+    return rounds
 
 
 def go_on(path: Path, config: campaign.Config, **options: object) -> bool:

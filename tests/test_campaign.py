@@ -52,8 +52,7 @@ def test_the_kinds_of_a_campaign_are_those_that_exist():
     from alchemc import builders, sampler
 
     kinds = config.Sampler.model_fields["kind"].annotation
-    # Exchanges change the composition, which campaigns, canonical all of them, keep.
-    assert set(get_args(kinds)) == set(sampler.KERNELS) - {"table-exchange"}
+    assert set(get_args(kinds)) == set(sampler.KERNELS)
     assert set(config.PROTOTYPE_KEYS) == set(builders.PROTOTYPES)
 
 
@@ -390,7 +389,7 @@ def progress(**changes) -> Progress:
     values = {
         "point": 1,
         "n_points": 3,
-        "temperature": 1500.0,
+        "label": "1500 K",
         "phase": "sampling",
         "done": 60,
         "total": 100,

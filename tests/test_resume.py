@@ -23,6 +23,7 @@ from campaign_tools import (
     TOY,
     assert_same_samples,
     go_on,
+    run_block_by_block,
     samples_of,
     start_child,
     toy_campaign,
@@ -163,21 +164,6 @@ def test_a_stop_on_request_keeps_draws_that_fill_no_chunk(tmp_path, uninterrupte
     assert_same_samples(path, expected)
 
 
-def run_block_by_block(config, path):
-    """Run a campaign that is stopped after every block, and say how many rounds it took."""
-
-    def after_one_block():
-        asked = itertools.count()
-        return lambda: next(asked) >= 1
-
-    rounds = 1
-    finished = campaign.start_run(config, path, should_stop=after_one_block())
-    while not finished:
-        finished = campaign.resume_run(path, should_stop=after_one_block())
-        rounds += 1
-    return rounds
-
-
 def test_stopping_at_every_block_changes_nothing(tmp_path, uninterrupted):
     config = toy_campaign(draws=7)
     expected = uninterrupted(config)
@@ -242,7 +228,7 @@ def test_running_energies_are_derived_anew_at_commits_and_the_drift_is_logged(
     config = toy_campaign()
     expected = uninterrupted(config)
     logged = events.read(RunDirectory(tmp_path / "uninterrupted").events)
-    done = [event for event in logged if event["event"] == "temperature done"]
+    done = [event for event in logged if event["event"] == "point done"]
     commits = -(-25 // engine.commit_interval(25))
     assert DriftingPotential.calls == 2 * commits
     assert [event["drift"] for event in done] == [3e-10, pytest.approx(2e-13 * commits)]
@@ -252,7 +238,7 @@ def test_running_energies_are_derived_anew_at_commits_and_the_drift_is_logged(
     run_block_by_block(config, path)
     assert_same_samples(path, expected)
     logged = events.read(RunDirectory(path).events)
-    again = [event for event in logged if event["event"] == "temperature done"]
+    again = [event for event in logged if event["event"] == "point done"]
     assert [event["drift"] for event in again] == [event["drift"] for event in done]
 
 

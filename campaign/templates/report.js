@@ -3,10 +3,10 @@
   "use strict";
   const data = JSON.parse(document.getElementById("data").textContent);
   const points = data.results.points;
+  const layoutOf = data.results.layout;
   const byId = (id) => document.getElementById(id);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colour = (k) => css(`--c${k % 6}`);
-  const kelvin = (t) => `${t.toLocaleString("en-US", { maximumSignificantDigits: 6 })} K`;
   const twoDigits = (x) => String(Number(x.toPrecision(2)));
   const config = {
     displaylogo: false, displayModeBar: innerWidth > 640 ? "hover" : false, // on a phone it would cover the legend
@@ -31,22 +31,42 @@
     };
   }
 
-  function band() {
+  function shade(lower, upper) {
+    return { type: "rect", xref: "x", yref: "paper", x0: lower, x1: upper, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--band"), layer: "below" };
+  }
+
+  // Where an ordering temperature lies, or where the two ways of a scan differ.
+  function bands() {
     const transition = data.results.transition;
-    if (!transition || transition.bracket.lower === null || transition.bracket.upper === null) return [];
-    const { lower, upper } = transition.bracket;
-    return [{ type: "rect", xref: "x", yref: "paper", x0: lower, x1: upper, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--band"), layer: "below" }];
+    const known = transition && transition.bracket.lower !== null && transition.bracket.upper !== null;
+    if (known) return [shade(transition.bracket.lower, transition.bracket.upper)];
+    const loops = data.results.hysteresis;
+    return loops.filter((loop) => loop.quantity === loops[0].quantity && loop.differs.some(Boolean))
+      .map((loop) => shade(loop.lower ?? loop.values[0], loop.upper ?? loop.values.at(-1)));
+  }
+
+  // Points that are joined by a line: one curve, one way.
+  function lines() {
+    const found = new Map();
+    points.forEach((p, i) => {
+      const key = `${p.curve} ${p.direction}`;
+      if (!found.has(key)) found.set(key, { curve: p.curve, back: p.direction === layoutOf.directions[1] && layoutOf.returns, name: [layoutOf.curves[p.curve], p.direction].filter(Boolean).join(", "), of: [] });
+      found.get(key).of.push(i);
+    });
+    return [...found.values()];
   }
 
   // A line with error bars; what did not converge is a red cross on top of it.
-  function withErrors(xs, numbers, name, k, unit) {
+  function withErrors(xs, numbers, name, k, unit, { symbol = k, back = false, xErrors = null } = {}) {
+    const marks = ["circle", "diamond", "square", "triangle-up", "star", "pentagon"];
     const style = {
       x: xs, y: numbers.map((n) => n.mean), name, mode: "lines+markers", type: "scatter",
       error_y: { type: "data", array: numbers.map((n) => n.error ?? 0), thickness: 1.5, width: 4 },
-      line: { color: colour(k), width: 2 }, marker: { size: 8, color: colour(k), symbol: ["circle", "diamond", "square", "triangle-up", "star", "pentagon"][k % 6] },
+      line: { color: colour(k), width: 2, dash: back ? "dash" : "solid" }, marker: { size: 8, color: colour(k), symbol: marks[symbol % 6] + (back ? "-open" : ""), line: { width: back ? 2 : 0, color: colour(k) } },
       customdata: numbers.map((n) => [n.error === null ? "unknown" : twoDigits(n.error), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
       hovertemplate: `${name}<br>%{x:,.6~g}: %{y:.5~g} ± %{customdata[0]} ${unit}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`,
     };
+    if (xErrors) style.error_x = { type: "data", array: xErrors, thickness: 1.5, width: 4, color: colour(k) };
     const bad = numbers.map((n, i) => i).filter((i) => !numbers[i].converged && numbers[i].mean !== null);
     const crosses = {
       x: bad.map((i) => xs[i]), y: bad.map((i) => numbers[i].mean), name: "not converged", mode: "markers", type: "scatter",
@@ -63,22 +83,50 @@
 
   function sweep(id, y, series, extra) {
     if (!byId(id)) return;
-    const xs = points.map((p) => p.temperature);
-    const traces = series.flatMap(([name, numbers, unit], k) => withErrors(xs, numbers, name, k, unit));
-    const several = series.length > 1 || traces.length > series.length;
-    Plotly.react(byId(id), legendOfCrosses([...traces, ...(extra?.traces ?? [])]), layout("Temperature (K)", y, { shapes: band(), showlegend: several, ...extra?.layout }), config);
+    const single = layoutOf.curves.length === 1;
+    const traces = lines().flatMap((line) => series.flatMap(([name, numbers, unit], k) => {
+      const label = [series.length > 1 || !line.name ? name : "", line.name].filter(Boolean).join(", ");
+      const xs = line.of.map((i) => points[i].value);
+      return withErrors(xs, line.of.map((i) => numbers[i]), label, single ? k : line.curve, unit, { symbol: k, back: line.back });
+    }));
+    const several = traces.length > 1;
+    Plotly.react(byId(id), legendOfCrosses([...traces, ...(extra?.traces ?? [])]), layout(layoutOf.title, y, { shapes: bands(), showlegend: several, ...extra?.layout }), config);
+  }
+
+  // The slope of the free energy is drawn against the composition: where it falls, phases part.
+  function drawSlope() {
+    if (!byId("plot-slope")) return;
+    const pairs = [];
+    for (const p of points) for (const [site, row] of Object.entries(p.free_energy_slopes)) for (const s of Object.keys(row)) {
+      if (!pairs.some((pair) => pair[0] === site && pair[1] === s)) pairs.push([site, s]);
+    }
+    const traces = lines().flatMap((line) => pairs.flatMap(([site, s], k) => {
+      const shares = line.of.map((i) => points[i].composition[site][s]);
+      const order = shares.map((_, i) => i).sort((a, b) => shares[a].mean - shares[b].mean);
+      const slopes = order.map((i) => points[line.of[i]].free_energy_slopes[site][s]);
+      const label = [pairs.length > 1 ? `${s} on ${site}` : "", line.name].filter(Boolean).join(", ") || "∂f/∂c";
+      const colourOf = layoutOf.curves.length === 1 ? k : line.curve;
+      return withErrors(order.map((i) => shares[i].mean), slopes, label, colourOf, "eV", { symbol: k, back: line.back, xErrors: order.map((i) => shares[i].error ?? 0) });
+    }));
+    const x = pairs.length === 1 ? `Fraction of ${pairs[0][1]} on ${pairs[0][0]}` : "Fraction";
+    Plotly.react(byId("plot-slope"), legendOfCrosses(traces), layout(x, "∂f/∂c (eV per site)", { showlegend: traces.length > 1, xaxis: { range: [-0.02, 1.02] } }), config);
   }
 
   function drawSweeps() {
     const orders = Object.keys(points[0].orders);
-    const xs = points.map((p) => p.temperature);
-    const random = orders.map((name, k) => ({
+    const xs = points.map((p) => p.value);
+    const known = orders.filter((name) => points.every((p) => p.orders[name].random !== null));
+    const random = known.map((name) => [name, orders.indexOf(name)]).map(([name, k]) => ({
       x: xs, y: points.map((p) => p.orders[name].random), mode: "lines", type: "scatter", line: { color: colour(k), width: 1.2, dash: "dot" },
       showlegend: false, hovertemplate: `${name}, random arrangement: %{y:.3~g}<extra></extra>`,
     }));
     sweep("plot-order", "⟨|ψ|²⟩", orders.map((name) => [name, points.map((p) => p.orders[name]), ""]), { traces: random, layout: { yaxis: { rangemode: "tozero" } } });
+    const shares = Object.keys(points[0].fractions);
+    const title = shares.length === 1 ? shares[0][0].toUpperCase() + shares[0].slice(1) : "Fraction";
+    sweep("plot-composition", title, shares.map((name) => [name, points.map((p) => p.fractions[name]), ""]), { layout: { yaxis: { range: [-0.03, 1.03] } } });
+    drawSlope();
     sweep("plot-energy", "Energy (meV per site)", [["energy", data.relative_energy, "meV"]]);
-    sweep("plot-capacity", "Heat capacity (k<sub>B</sub> per site)", [["heat capacity", points.map((p) => p.heat_capacity), "k<sub>B</sub>"]], { layout: { yaxis: { rangemode: "tozero" } } });
+    if (byId("plot-capacity")) sweep("plot-capacity", "Heat capacity (k<sub>B</sub> per site)", [["heat capacity", points.map((p) => p.heat_capacity), "k<sub>B</sub>"]], { layout: { yaxis: { rangemode: "tozero" } } });
     if (points.every((p) => p.acceptance)) {
       sweep("plot-acceptance", "Accepted fraction", [["acceptance", points.map((p) => ({ ...p.acceptance, converged: true, why: undefined })), ""]], { layout: { yaxis: { rangemode: "tozero" } } });
     }
@@ -96,11 +144,11 @@
     };
     const traces = points.flatMap((p, i) => {
       const rows = p.warren_cowley.filter((row) => row.pair === select.value);
-      const [style, crosses] = withErrors(rows.map((row) => row.distance), rows, kelvin(p.temperature), 0, "");
+      const [style, crosses] = withErrors(rows.map((row) => row.distance), rows, p.written, 0, "");
       style.line.color = style.marker.color = mix(1 - i / many);
       style.marker.symbol = "circle";
       style.customdata.forEach((d, n) => d.push(rows[n].shell));
-      style.hovertemplate = `${kelvin(p.temperature)}, shell %{customdata[4]}, %{x:.3f} Å<br>α = %{y:.4~g} ± %{customdata[0]}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`;
+      style.hovertemplate = `${p.written}, shell %{customdata[4]}, %{x:.3f} Å<br>α = %{y:.4~g} ± %{customdata[0]}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`;
       return crosses ? [style, crosses] : [style];
     });
     const wide = byId("plot-shells").clientWidth > 640;
@@ -115,7 +163,8 @@
       x: values.map((_, i) => i * point.stride), y: values, name: `chain ${chain + 1}`, mode: "lines", type: "scatter", line: { color: colour(chain), width: 1.3 },
       hovertemplate: `chain ${chain + 1}, draw %{x}: %{y:.5~g}<extra></extra>`,
     }));
-    const label = name === "energy" ? "Energy (meV per site)" : `|ψ|², ${name}`;
+    const share = name.startsWith("fraction of ");
+    const label = name === "energy" ? "Energy (meV per site)" : share ? name[0].toUpperCase() + name.slice(1) : `|ψ|², ${name}`;
     Plotly.react(byId("plot-traces"), lines, layout("Draw", label, { showlegend: lines.length > 1 && lines.length <= 12 }), config);
   }
 
@@ -140,7 +189,7 @@
   }
 
   function connect() {
-    const temperatures = points.map((p, i) => [i, kelvin(p.temperature) + (p.converged ? "" : " (not converged)")]);
+    const temperatures = points.map((p, i) => [i, p.written + (p.converged ? "" : " (not converged)")]);
     fill(byId("trace-temperature"), temperatures, 0);
     fill(byId("trace-quantity"), Object.keys(data.traces[0].series).map((name) => [name, name]), "energy");
     for (const id of ["trace-temperature", "trace-quantity"]) byId(id).addEventListener("change", drawTraces);
