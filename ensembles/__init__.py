@@ -4,5 +4,12 @@ from .canonical import Canonical
 from .charge_neutral import ChargeNeutral
 from .semi_grand import SemiGrandCanonical
 from .variance_constrained import VarianceConstrained
+from .wang_landau import WangLandau
 
-__all__ = ["Canonical", "ChargeNeutral", "SemiGrandCanonical", "VarianceConstrained"]
+__all__ = [
+    "Canonical",
+    "ChargeNeutral",
+    "SemiGrandCanonical",
+    "VarianceConstrained",
+    "WangLandau",
+]

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 __all__ = ["cache_folder", "compiled", "compiled_fused", "inlined", "popcount"]
 
-SOURCES = ("compilation.py", "compiled.py", "engine/kernels.py")
+SOURCES = ("compilation.py", "compiled.py", "compiled_density.py", "engine/kernels.py")
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _njit: Any = numba.njit  # its types leave out options that it takes
 
