@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "Spacing",
     "at_potentials",
     "at_temperatures",
+    "barriers",
     "can_move",
     "checked_ladder",
     "conserved",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 FIRST_ROUND = 32  # attempts per pair of neighbours before the rungs move for the first time
-LEAST_REJECTION = 1e-3
+LEAST_REJECTION, MOST_REJECTION = 1e-3, 0.999
 
 
 # ---- making ladders
@@ -56,8 +58,8 @@ def at_potentials(ensemble: Any, chemical_potentials: Mapping[str, Any]) -> list
             f"{type(ensemble).__name__} has no chemical potentials: use a kernel in "
             "SemiGrandCanonical"
         )
-    names = ensemble.lattice.names
-    given = chemical_potentials
+    law: Any = ensemble
+    names, given = law.lattice.names, chemical_potentials
     if not isinstance(given, Mapping):
         raise InputError(
             f"chemical_potentials are {shown(given)}; give lists by sublattice and species, such "
@@ -79,7 +81,7 @@ def at_potentials(ensemble: Any, chemical_potentials: Mapping[str, Any]) -> list
         )
     rungs = []
     for rung in range(lengths.pop()):
-        merged = {k: dict(v) for k, v in ensemble.chemical_potentials.items()}
+        merged = {k: dict(v) for k, v in law.chemical_potentials.items()}
         for name, species in given.items():
             merged[name] = merged.get(name, {}) | {
                 symbol: float(value[rung]) if isinstance(value, Sequence | np.ndarray) else value
@@ -134,6 +136,8 @@ def _mixed(name: str, one: Any, other: Any, share: float) -> Any:
         return {key: _mixed(name, one[key], other[key], share) for key in one}
     if one is other or one == other:
         return one
+    if is_dataclass(one) and not isinstance(one, Lattice):
+        return _between(one, other, share)
     if not (is_number(one) and is_number(other)):
         raise _ApartError(f"their {name} differs")
     if name == "temperature":
@@ -221,10 +225,12 @@ def hottest(ensembles: Sequence[Ensemble]) -> int:
 class Spacing:
     r"""Where the rungs of a ladder stand, and how often neighbours were exchanged there.
 
-    With r_i the mean rejection between rungs i and i + 1, the barrier up to rung k is
-    Λ_k = Σ_{i<k} r_i. It depends on where along its path a ladder has come to, little on how many
-    rungs there are; rungs at equal steps of Λ have even exchange rates (Syed et al. 2022,
-    doi:10.1111/rssb.12464). Each round of moving them is as long as all before.
+    A path of ensembles has a barrier per length λ, the rejection rate of neighbours very close to
+    one another over their distance; rungs at equal steps of its integral Λ have even exchange rates
+    (Syed et al. 2022, doi:10.1111/rssb.12464). For normal energies whose width does not change in
+    between, neighbours Λ apart refuse r = erf(√π Λ/2), which is taken to hold of all, so that a
+    step too wide for any exchange is cut up at once. Each round of moving the rungs is as long as
+    all before.
 
     ``positions`` float64 [n_rungs], in rungs of the ladder as it was given; ``sums`` of acceptance
     probabilities and ``attempts`` [n_rungs − 1] since the rungs last moved; ``rates`` [n_rungs − 1]
@@ -260,7 +266,7 @@ class Spacing:
     def moved(self) -> Self:
         """Return the rungs at equal steps of the barrier, the ends where they are."""
         rates = self.sums / self.attempts
-        barrier = np.append(0.0, np.cumsum(np.maximum(1.0 - rates, LEAST_REJECTION)))
+        barrier = np.append(0.0, np.cumsum(barriers(rates)))
         wanted = np.linspace(0.0, barrier[-1], len(barrier))
         positions = np.interp(wanted, barrier, self.positions)
         positions[[0, -1]] = self.positions[[0, -1]]
@@ -290,6 +296,13 @@ class Spacing:
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and numbers of everything."""
         return dict(vars(self))
+
+
+def barriers(rates: np.ndarray) -> np.ndarray:
+    """Barrier Λ between neighbours that exchange at these rates, [n_rungs − 1]."""
+    refused = np.clip(1.0 - rates, LEAST_REJECTION, MOST_REJECTION)
+    normal = NormalDist()
+    return np.array([np.sqrt(2.0 / np.pi) * normal.inv_cdf((1.0 + r) / 2.0) for r in refused])
 
 
 def can_move(given: Sequence[Ensemble]) -> bool:

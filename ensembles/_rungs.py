@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..protocols import Generators, Info, Kernel
+from ..protocols import Ensemble, Generators, Info, Kernel
 
 __all__ = [
     "interleaved",
     "joined_info",
     "learning_steps",
+    "log_ratios",
     "nothing_done",
     "rows_of",
     "run_steps",
@@ -96,15 +97,41 @@ def summed(infos: Sequence[Info]) -> Info:
 
 
 def joined_info(infos: Sequence[Info]) -> Info:
-    """Info of all rows; proposals are padded by −1 to the widest."""
+    """Info of all rows; proposals are padded by −1 to the widest. What is more than Info is not."""
     width = max(info.sites.shape[1] for info in infos)
 
     def wide(columns: np.ndarray) -> np.ndarray:
         missing = width - columns.shape[1]
         return np.pad(columns, ((0, 0), (0, missing)), constant_values=-1) if missing else columns
 
+    plain = [Info(*(getattr(info, name) for name in Info._fields)) for info in infos]
     padded = [
         info._replace(sites=wide(info.sites), species=wide(info.species), held=wide(info.held))
-        for info in infos
+        for info in plain
     ]
     return Info(*(rows_of(values) for values in zip(*padded, strict=True)))
+
+
+# ---- exchanges
+
+
+def log_ratios(ensembles: Sequence[Ensemble], state: Any) -> np.ndarray:
+    """Return f_i(x_j) + f_j(x_i) − f_i(x_i) − f_j(x_j) of all neighbours, [n_chains, pairs]."""
+    n, volume = len(ensembles), _volumes(state)
+    rows = np.arange(len(state.energy)).reshape(-1, n)
+    # Rung i's density of what is at i − 1, i and i + 1; at the ends, of itself once more.
+    density = np.empty((3, len(rows), n))
+    for i, ensemble in enumerate(ensembles):
+        near = rows[:, [max(i - 1, 0), i, min(i + 1, n - 1)]].T.ravel()
+        found = ensemble.log_density(
+            state.energy[near], state.occupations[near], None if volume is None else volume[near]
+        )
+        density[:, :, i] = np.reshape(found, (3, -1))
+    below, own, above = density
+    return np.asarray((above[:, :-1] + below[:, 1:]) - (own[:, :-1] + own[:, 1:]))
+
+
+def _volumes(state: Any) -> np.ndarray | None:
+    """Volumes of cells that the state carries, Å³ [n_replicas]; None where it has none."""
+    cells = getattr(state, "cells", None)
+    return None if cells is None else np.abs(np.linalg.det(cells))

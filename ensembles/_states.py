@@ -10,7 +10,7 @@ import numpy as np
 
 from ..protocols import Kernel, State
 
-__all__ = ["extended", "inner", "state_type_of"]
+__all__ = ["extended", "inner", "state_type_of", "take"]
 
 
 def state_type_of(kernel: Kernel) -> type[Any]:
@@ -19,13 +19,17 @@ def state_type_of(kernel: Kernel) -> type[Any]:
     return found
 
 
-@cache
-def extended(base: type[Any], *names: str) -> type[Any]:
+def extended(base: Any, *names: str) -> type[Any]:
     """NamedTuple with more fields, each of which leads with the replicas."""
-    made: Any = namedtuple(base.__name__, (*base._fields, *names))  # type: ignore[misc]  # noqa: PYI024
-    made.__doc__ = f"{base.__doc__}\n\nBesides, {', '.join(names)} [n_replicas]."
-    made.inner = base
+    made: type[Any] = _extended(base, names)
     return made
+
+
+@cache
+def _extended(base: Any, names: tuple[str, ...]) -> Any:
+    fields = namedtuple(base.__name__, (*base._fields, *names))  # type: ignore[misc]  # noqa: PYI024
+    more = f"{base.__doc__}\n\nBesides, {', '.join(names)} [n_replicas]."
+    return type(base.__name__, (fields,), {"__slots__": (), "__doc__": more, "inner": base})
 
 
 def inner(state: Any) -> Any:

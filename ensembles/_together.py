@@ -237,21 +237,21 @@ def _ask(model: Any, method: str, *arguments: Any, **options: Any) -> Any:
     return conversation.ask(index, _Question(model, method, arguments, options))
 
 
-def _answers(questions: Sequence[_Question | None]) -> list[_Answer | None]:
+def _answers(questions: Sequence[_Question | None]) -> list[_Answer]:
     """Answer questions, those of one kind to one model as a batch."""
     groups: dict[tuple[int, str], list[int]] = {}
     for index, question in enumerate(questions):
         assert question is not None  # noqa: S101  (waiting)
         groups.setdefault((id(question.model), question.method), []).append(index)
-    answers: list[_Answer | None] = [None] * len(questions)
+    answers: dict[int, _Answer] = {}
     for (_, method), members in groups.items():
         asked: list[Any] = [questions[m] for m in members]
         found = None
         if len(asked) > 1 and method in _BATCHES:
             found = _batched(asked, *_BATCHES[method])
-        for m, answer in zip(members, found or [q.asked() for q in asked], strict=True):
-            answers[m] = answer
-    return answers
+        found = found or [question.asked() for question in asked]
+        answers |= dict(zip(members, found, strict=True))
+    return [answers[index] for index in range(len(questions))]
 
 
 def _batched(

@@ -18,6 +18,7 @@ from ._ladder import (
     Spacing,
     at_potentials,
     at_temperatures,
+    barriers,
     can_move,
     checked_ladder,
     hottest,
@@ -28,6 +29,7 @@ from ._rungs import (
     interleaved,
     joined_info,
     learning_steps,
+    log_ratios,
     nothing_done,
     rows_of,
     run_steps,
@@ -39,6 +41,8 @@ from ._together import Gathered, gathered, together
 __all__ = ["Tempering"]
 
 TEACHING_STEPS = 16  # of the hottest rung alone, where it learns for the others
+# Compiled steps of a rung, some milliseconds, beside which waking a thread costs nothing.
+STEPS_WORTH_A_THREAD = 20_000
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -60,7 +64,7 @@ class Tempering:
     the lower rung's generator and evaluates no energy.
 
     All rungs advance together: their kernels' questions to the energy model are answered in one
-    batched call. On lattice Hamiltonians they run in compiled blocks instead, side by side.
+    batched call. On lattice Hamiltonians they run in compiled blocks instead.
 
     The rows of a chain stand next to one another: row = chain · n_rungs + rung, one generator per
     row. `sample` starts all rungs of a chain from the same occupation and gives one point per rung,
@@ -239,7 +243,7 @@ class Tempering:
             partial(kernel.init, rows[r :: self.n_rungs], rngs[r :: self.n_rungs])
             for r, kernel in enumerate(self.kernels)
         ]
-        begun = interleaved(together(jobs))
+        begun = interleaved(self._run(jobs))
         walker = np.tile(np.arange(self.n_rungs, dtype=np.int64), len(rows) // self.n_rungs)
         return self._joined(begun, walker, np.zeros_like(walker))
 
@@ -255,7 +259,8 @@ class Tempering:
 
     def _advanced(self, state: Any, rngs: Generators) -> tuple[Any, list[list[Info]]]:
         """State after ``steps`` steps of every kernel, and the rungs' infos."""
-        done = together(self._jobs(run_steps, state, rngs, range(self.n_rungs)))
+        jobs = self._jobs(run_steps, state, rngs, range(self.n_rungs))
+        done = self._run(jobs, self.steps * len(rngs) // self.n_rungs)
         moved = interleaved([after for after, _ in done])
         return self._joined(moved, state.walker, state.turn), [infos for _, infos in done]
 
@@ -269,6 +274,13 @@ class Tempering:
             )
             for r in rungs
         ]  # fmt: skip
+
+    def _run(self, jobs: list[Any], steps_of_all: int = 0) -> list[Any]:
+        """Return what the jobs do: together, or one by one where nothing is to be gathered."""
+        gathers = isinstance(self.kernels[0].hamiltonian, Gathered)
+        if gathers or steps_of_all >= STEPS_WORTH_A_THREAD:
+            return together(jobs)
+        return [job() for job in jobs]
 
     def _exchanged(self, state: Any, rngs: Generators) -> tuple[Any, np.ndarray]:
         """State after an exchange, and its probabilities [n_chains, n_rungs − 1], NaN if not tried.
@@ -293,21 +305,7 @@ class Tempering:
 
     def _log_ratios(self, state: Any) -> np.ndarray:
         """Return f_i(x_j) + f_j(x_i) − f_i(x_i) − f_j(x_j) of all neighbours, [n_chains, pairs]."""
-        n, ratios = self.n_rungs, []
-        # Rung i's density of what is at i − 1, i and i + 1; at the ends, of itself once more.
-        volume = _volumes(state)
-        density = np.empty((3, len(state.walker) // n, n))
-        rows = np.arange(len(state.walker)).reshape(-1, n)
-        for i, ensemble in enumerate(self.ensembles):
-            near = rows[:, [max(i - 1, 0), i, min(i + 1, n - 1)]].T.ravel()
-            found = ensemble.log_density(
-                state.energy[near], state.occupations[near],
-                None if volume is None else volume[near],
-            )  # fmt: skip
-            density[:, :, i] = np.reshape(found, (3, -1))
-        below, own, above = density
-        ratios = (above[:, :-1] + below[:, 1:]) - (own[:, :-1] + own[:, 1:])
-        return np.asarray(ratios)
+        return log_ratios(self.ensembles, state)
 
     def _joined(self, parts: Any, walker: np.ndarray, turn: np.ndarray) -> Any:
         return extended(type(parts), "walker", "turn")(*parts, walker, turn)
@@ -328,15 +326,9 @@ class Tempering:
 
     def warm_up(self, state: Any, rngs: Generators, n: int) -> tuple[Tempering, Any, list[Info]]:
         """Run ``n`` steps that tune the kernels and move the rungs."""
-        ladder, infos = self, []
+        ladder, state, infos = self._taught_first(state, rngs, n)
         since: list[list[list[Info]]] = []
-        for step in range(1, n + 1):
-            if ladder._teaches:
-                ladder, state, info = ladder._taught_step(state, rngs)
-                infos.append(info)
-                if step == n or not ladder._teaches:  # noqa: SLF001
-                    ladder = ladder._carried()  # noqa: SLF001
-                continue
+        for step in range(len(infos) + 1, n + 1):
             ladder, state, seen = ladder._learning_step(state, rngs)  # noqa: SLF001
             since.append(seen)
             infos.append(joined_info([summed(rung) for rung in seen]))
@@ -344,41 +336,46 @@ class Tempering:
                 ladder, since = ladder._tuned(since), []  # noqa: SLF001
         return ladder, state, infos
 
-    @property
-    def _teaches(self) -> bool:
-        """Whether the hottest rung is still learning for the others."""
+    def _taught_first(
+        self, state: Any, rngs: Generators, n: int
+    ) -> tuple[Tempering, Any, list[Info]]:
+        """Let the hottest rung learn for all, as far as it has not: the others stay where they are.
+
+        No more than ``n`` steps, so that it may go on in the next part of a warm-up.
+        """
         kernel = self.kernels[0]
         learns = hasattr(kernel, "warm_up") and hasattr(kernel, "carried_over")
-        return learns and self._taught < TEACHING_STEPS
-
-    def _taught_step(self, state: Any, rngs: Generators) -> tuple[Tempering, Any, Info]:
-        """Step of the hottest rung alone; the others stay where they are."""
-        hot, n = hottest(self.ensembles), self.n_rungs
-        (job,) = self._jobs(learning_steps, state, rngs, [hot])
-        kernel, after, seen = job()
-        kernels = [*self.kernels[:hot], kernel, *self.kernels[hot + 1 :]]
-        parts = inner(state)
-        moved = [after if r == hot else take(parts, slice(r, None, n)) for r in range(n)]
-        still = nothing_done(len(after.energy))
-        info = joined_info([summed(seen) if r == hot else still for r in range(n)])
-        ladder = self._with(kernels=tuple(kernels), _taught=self._taught + 1)
-        return ladder, self._joined(interleaved(moved), state.walker, state.turn), info
-
-    def _carried(self) -> Tempering:
-        """Ladder whose kernels all know what the hottest has learnt."""
-        hot = hottest(self.ensembles)
+        left = min(n, TEACHING_STEPS - self._taught) if learns else 0
+        if left <= 0:
+            return self, state, []
+        hot, parts = hottest(self.ensembles), inner(state)
+        rows = slice(hot, None, self.n_rungs)
         teacher: Any = self.kernels[hot]
-        kernels = [
+        teacher, after, seen = teacher.warm_up(
+            take(parts, rows), rngs[hot :: self.n_rungs], left * self.steps
+        )
+        kernels = tuple(
             teacher if r == hot else teacher.carried_over(ensemble)
             for r, ensemble in enumerate(self.ensembles)
+        )
+        moved = [
+            after if r == hot else take(parts, slice(r, None, self.n_rungs))
+            for r in range(self.n_rungs)
         ]
-        return self._with(kernels=tuple(kernels))
+        still = nothing_done(len(after.energy))
+        infos = [
+            joined_info([summed(step) if r == hot else still for r in range(self.n_rungs)])
+            for step in (seen[k : k + self.steps] for k in range(0, len(seen), self.steps))
+        ]
+        ladder = self._with(kernels=kernels, _taught=self._taught + left)
+        return ladder, self._joined(interleaved(moved), state.walker, state.turn), infos
 
     def _learning_step(
         self, state: Any, rngs: Generators
     ) -> tuple[Tempering, Any, list[list[Info]]]:
         """Step in which kernels that warm up in their own way do so, and rungs may move."""
-        done = together(self._jobs(learning_steps, state, rngs, range(self.n_rungs)))
+        jobs = self._jobs(learning_steps, state, rngs, range(self.n_rungs))
+        done = self._run(jobs, self.steps * len(rngs) // self.n_rungs)
         ladder = self._with(kernels=tuple(kernel for kernel, _, _ in done))
         moved = interleaved([after for _, after, _ in done])
         after, probabilities = ladder._exchanged(  # noqa: SLF001
@@ -437,7 +434,7 @@ class Tempering:
             partial(kernel.refresh, take(parts, slice(r, None, self.n_rungs)), model)
             for r, kernel in enumerate(self.kernels)
         ]
-        done = together(jobs)
+        done = self._run(jobs)
         moved = interleaved([part for _, part in done])
         ladder = self._with(kernels=tuple(kernel for kernel, _ in done))
         return ladder, self._joined(moved, state.walker, state.turn)
@@ -446,20 +443,20 @@ class Tempering:
         """Return what the warm-up found, in plain numbers.
 
         ``rungs``: coordinates of every rung and what its kernel says of itself; ``exchange_rates``
-        between neighbours, None where not known; ``barrier``: the sum of the rejection rates, of
-        which an efficient ladder has about twice as many rungs (Syed et al. 2022); ``rounds`` in
-        which rungs moved.
+        between neighbours, None where not known; ``barrier`` Λ from end to end, of which an
+        efficient ladder has about twice as many rungs (Syed et al. 2022); ``rounds`` in which rungs
+        moved.
         """
-        rates = [float(r) if np.isfinite(r) else None for r in self._spacing.present_rates]
-        known = [1.0 - rate for rate in rates if rate is not None]
+        rates = self._spacing.present_rates
+        barrier = float(barriers(rates).sum()) if np.isfinite(rates).all() else None
         rungs = [
             {"coordinates": _coordinates(ensemble), "kernel": summary_of(kernel)}
             for ensemble, kernel in zip(self.ensembles, self.kernels, strict=True)
         ]
         found: dict[str, Any] = {
             "rungs": rungs,
-            "exchange_rates": rates,
-            "barrier": sum(known) if len(known) == len(rates) else None,
+            "exchange_rates": [float(r) if np.isfinite(r) else None for r in rates],
+            "barrier": barrier,
             "rounds": self._spacing.rounds,
         }
         # What was carried over was learnt once.
@@ -493,12 +490,6 @@ class Tempering:
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
-
-
-def _volumes(state: Any) -> np.ndarray | None:
-    """Volumes of cells that the state carries, Å³ [n_replicas]; None where it has none."""
-    cell = getattr(state, "cell", None)
-    return None if cell is None else np.abs(np.linalg.det(cell))
 
 
 def _coordinates(ensemble: Any) -> dict[str, float]:
