@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 
+from alchemc.ensembles import Tempering
 from alchemc.potentials import PairExpansion
 from alchemc.potentials.relaxed import Relaxed
 from alchemc.potentials.response import onsite_energies, reduced
@@ -394,3 +395,44 @@ class SwapsInOrder(RandomSwap):
         unlike = held[:, :1] != held[:, 1:]
         sites = np.where(unlike, [i, i + 1], -1)
         return Swap(sites, np.where(unlike, held, -1).astype(np.int8), np.zeros(len(sites)))
+
+
+class ExchangesWhateverTheDensities(Tempering):
+    """Exchanges neighbours at every attempt: the ratio of the densities is left out."""
+
+    def _log_ratios(self, state):
+        return np.zeros_like(super()._log_ratios(state))
+
+
+class ExchangesUpsideDown(Tempering):
+    """Has the wrong sign in the exponent: what should be refused is accepted."""
+
+    def _log_ratios(self, state):
+        return -super()._log_ratios(state)
+
+
+class TurnOfTheState(Tempering):
+    """Lets the first two rungs' energies say whether even or odd pairs try."""
+
+    def _tried(self, state):
+        energy = state.energy.reshape(-1, self.n_rungs)
+        odd = energy[:, :1] <= energy[:, 1:2]
+        return (odd + np.arange(self.n_rungs - 1)) % 2 == 0
+
+
+class TunesItsTurns(Tempering):
+    """Goes on tuning while it samples: the same pairs try again until one is exchanged."""
+
+    def init(self, occupations, rngs):
+        state = super().init(occupations, rngs)
+        object.__setattr__(self, "_next", super()._tried(state))
+        return state
+
+    def _tried(self, state):
+        return self._next
+
+    def _exchanged(self, state, rngs):
+        after, probabilities = super()._exchanged(state, rngs)
+        exchanged = (after.walker != state.walker).reshape(-1, self.n_rungs).any(axis=1)
+        object.__setattr__(self, "_next", self._next ^ exchanged[:, None])
+        return after, probabilities
