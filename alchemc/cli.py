@@ -280,22 +280,11 @@ def _print_results(results: dict[str, Any]) -> None:
         console.print(table)
     if results["transition"] and results["transition"]["order"]:
         _print_text(console, results["transition"]["text"])
-    for line in _hysteresis_lines(results):
+    for line in results["there_and_back"]:
         _print_text(console, line)
     for caveat in results["caveats"]:
         if caveat["level"] == "critical" or caveat["code"] == "unfinished":
             _print_text(console, caveat["text"])
-
-
-def _hysteresis_lines(results: dict[str, Any]) -> list[str]:
-    """One line per curve: what differs most telling first, or that nothing does."""
-    by_curve: dict[str, list[dict[str, Any]]] = {}
-    for loop in results["hysteresis"]:
-        by_curve.setdefault(loop["curve"], []).append(loop)
-    return [
-        next((loop for loop in loops if any(loop["differs"])), loops[0])["text"]
-        for loops in by_curve.values()
-    ]
 
 
 def _print_text(console: Console, text: str) -> None:

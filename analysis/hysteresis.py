@@ -22,7 +22,7 @@ from .point_results import (
     tracked_fractions,
 )
 
-__all__ = ["Loop", "hysteresis", "loop_dict", "loops_of", "quantities_of"]
+__all__ = ["Loop", "hysteresis", "loop_dict", "loops_of", "quantities_of", "telling"]
 
 CHANCE = 0.05
 """Probability that a run without hysteresis is said to have any, over all that is compared."""
@@ -278,6 +278,17 @@ def _value(value: float) -> str:
 
 def _unit(unit: str) -> str:
     return f" {unit}" if unit else ""
+
+
+def telling(loops: Sequence[Loop]) -> list[Loop]:
+    """Of every curve the first loop whose ways differ, or the first if none does."""
+    by_curve: dict[str, list[Loop]] = {}
+    for loop in loops:
+        by_curve.setdefault(loop.curve, []).append(loop)
+    return [
+        next((loop for loop in of_curve if any(loop.differs)), of_curve[0])
+        for of_curve in by_curve.values()
+    ]
 
 
 def loop_dict(loop: Loop) -> dict[str, Any]:

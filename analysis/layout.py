@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
     ``axis`` is the coordinate that runs along each curve, ``title`` its name with the unit;
     ``curves`` name what tells the curves apart ("" if there is one); ``places`` are the points'.
-    ``labels`` name the points in plain text, ``written`` with thousands set apart. ``returns`` says
+    ``labels`` name the points in plain text, ``written`` as people write. ``returns`` says
     whether any curve was travelled both ways.
     """
 
@@ -108,7 +108,7 @@ def layout(
         for c, key, direction in zip(coordinates, keys, directions, strict=True)
     )
 
-    def label(point: Mapping[str, float], direction: str | None, form: str) -> str:
+    def label(point: Mapping[str, float], direction: str | None, form: str = "g") -> str:
         parts = [f"{point[TEMPERATURE]:{form}} K"]
         shown = [n for n in [axis, *others] if n != TEMPERATURE and n in point]
         parts += [f"{symbol_of(n)} = {point[n]:g}{_spaced(unit_of(n))}" for n in shown]
@@ -132,8 +132,8 @@ def layout(
         title=title,
         curves=tuple(map(curve, curves)),
         places=places,
-        labels=tuple(label(point, direction, "g") for point, direction in named),
-        written=tuple(label(point, direction, ",.6g") for point, direction in named),
+        labels=tuple(label(point, direction) for point, direction in named),
+        written=tuple(label(*each, ",.6g").replace("= -", "= −") for each in named),
         returns=returns,
     )
 

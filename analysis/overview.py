@@ -24,7 +24,7 @@ from .caveats import (
     unconverged,
 )
 from .commensurate import NAMED_ORDERS
-from .hysteresis import Loop, loop_dict, loops_of, quantities_of
+from .hysteresis import Loop, loop_dict, loops_of, quantities_of, telling
 from .layout import TEMPERATURE, Layout, coordinates_of, few, layout
 from .point_results import (
     PointResult,
@@ -54,7 +54,8 @@ def analyze_run(
         of the run's configuration unless given, else all three, or none where the composition
         fluctuates. One that does not fit the cell is left out with a caveat.
     shells
-        Number of Warren–Cowley shells; the configuration's unless given, else 4. 0 for none.
+        Number of Warren–Cowley shells; the configuration's unless given, else 4, or 0, for none,
+        where the composition fluctuates.
 
     Returns
     -------
@@ -67,7 +68,8 @@ def analyze_run(
     ``fractions`` those that describe it, and ``free_energy_slopes`` ∂f/∂c in eV per site where its
     variance is constrained. ``index`` is the point's among ``run.points``; ``label``, ``value``,
     ``curve`` and ``direction`` say where it stands in ``layout``, which names what is scanned.
-    ``hysteresis`` compares the two ways of runs that go there and back.
+    ``hysteresis`` compares the two ways of runs that go there and back, ``there_and_back`` says in
+    a sentence per curve what it found.
     ``transition`` holds the apparent ordering temperature, ``caveats`` what qualifies all this.
 
     Raises
@@ -92,9 +94,9 @@ def analyze_run(
     """
     settings = run.config.get("analysis", {})
     free = open_sublattices(run)
-    usual = () if free else NAMED_ORDERS  # an order counts from what its composition allows
+    usual = () if free else NAMED_ORDERS  # order is measured against what a composition allows
+    n_shells = int(settings.get("shells", 0 if free else 4) if shells is None else shells)
     names = tuple(settings.get("orders", usual) if orders is None else orders)
-    n_shells = int(settings.get("shells", 4) if shells is None else shells)
     numbers = [k for k, point in enumerate(run.points) if point.sizes.get("draw", 0)]
     sampled = [run.points[k] for k in numbers]
     if not sampled:
@@ -116,12 +118,15 @@ def analyze_run(
         "title": str(run.config.get("title") or ""),
         "n_sites": run.lattice.n_sites,
         "n_atoms": len(run.lattice.atoms),
-        "formula": _formula(run.lattice, sampled[rising[0]]),
+        "formula": _mixed_formula(run.lattice)
+        if free
+        else _formula(run.lattice, sampled[rising[0]]),
         "sublattices": _compositions(run.lattice, sampled[rising[0]], free),
         "landscape": landscape(run.config),
         "layout": _layout_dict(found, free),
         "points": [{"index": numbers[k]} | _where(found, k) | results[k].to_dict() for k in rising],
         "hysteresis": [loop_dict(loop) for loop in loops],
+        "there_and_back": [loop.text for loop in telling(loops)],
         "transition": _transition_dict(transition, results, landscape(run.config)),
         "caveats": [c._asdict() for c in caveats],
     }
@@ -186,7 +191,7 @@ def _transition(
     results: Sequence[PointResult], found: Layout, orders: Sequence[str]
 ) -> ApparentTransition | None:
     """Bracket an ordering temperature by a sweep of the temperature, both ways taken together."""
-    if found.axis != TEMPERATURE or len(found.curves) > 1:
+    if found.axis != TEMPERATURE or len(found.curves) > 1 or not all(r.closed for r in results):
         return None
     ways: dict[str | None, list[PointResult]] = {}
     for result, place in zip(results, found.places, strict=True):
@@ -302,8 +307,8 @@ def _unconverged(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
 
 def _of_scans(run: Run, found: Layout, loops: Sequence[Loop]) -> list[Caveat]:
     """Tell what the directions of a scan, or of a sweep both ways, have to say."""
-    telling = {loop.curve: loop for loop in reversed(loops) if any(loop.differs)}
-    caveats = [Caveat("warning", "hysteresis", loop.text) for loop in reversed(telling.values())]
+    apart = [loop for loop in telling(loops) if any(loop.differs)]
+    caveats = [Caveat("warning", "hysteresis", loop.text) for loop in apart]
     if found.axis == TEMPERATURE:
         return caveats
     if not found.returns:
@@ -348,3 +353,18 @@ def _formula(lattice: Lattice, point: xr.Dataset) -> str:
     order = sorted((s for s in seen if s in present), key=lambda s: s in non_metals)
     unit = math.gcd(*present.values())
     return "".join(s + (str(present[s] // unit) if present[s] > unit else "") for s in order)
+
+
+def _mixed_formula(lattice: Lattice) -> str:
+    """Write the species of every mixed sublattice in parentheses, anions last."""
+    symbols = lattice.atoms.get_chemical_symbols()
+    parts = dict(Counter(symbols[i] for i in lattice.spectators))
+    mixed = {
+        f"({','.join(sublattice.species)})": len(sublattice.sites)
+        for sublattice in lattice.sublattices.values()
+    }
+    unit = math.gcd(*parts.values(), *mixed.values())
+    cations = [s for s in parts if s not in non_metals]
+    order = [*cations, *mixed, *(s for s in parts if s in non_metals)]
+    counts = {name: number // unit for name, number in (parts | mixed).items()}
+    return "".join(name + (str(counts[name]) if counts[name] > 1 else "") for name in order)

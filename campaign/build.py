@@ -176,8 +176,10 @@ def _full_composition(config: Config, lattice: Lattice) -> dict[str, dict[str, f
 def _with_ensemble(config: Config, lattice: Lattice) -> Config:
     """Write out κ, the charge that is kept, the direction of a scan, and the orders to measure."""
     section, analysis = config.ensemble, config.analysis
-    if section.kind != "canonical" and "orders" not in analysis.model_fields_set:
-        analysis = analysis.model_copy(update={"orders": []})
+    if section.kind != "canonical":  # both are measured against what a composition allows
+        none: dict[str, Any] = {"orders": [], "shells": 0}
+        open_ones = {k: v for k, v in none.items() if k not in analysis.model_fields_set}
+        analysis = analysis.model_copy(update=open_ones)
     changes: dict[str, Any] = {}
     if section.scan is not None:
         changes["sweep"] = section.direction

@@ -188,7 +188,7 @@ class RunSection(Section):
 class Analysis(Section):
     """What is computed from the samples: ordering vectors by name, and shells of neighbours.
 
-    ``orders`` are by default all three, or none where the composition fluctuates.
+    By default all three orders and four shells, or none where the composition fluctuates.
     """
 
     orders: list[Order] = Field(default=["rock-salt", "layered", "columnar"])

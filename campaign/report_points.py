@@ -55,16 +55,17 @@ def hysteresis_section(results: Mapping[str, Any]) -> str:
     loops = results["hysteresis"]
     if not loops:
         return ""
-    kinds = ["warning" if any(loop["differs"]) else "note" for loop in loops]
+    apart = {loop["text"] for loop in loops if any(loop["differs"])}
     lines = "".join(
-        f'<p class="caveat {kind}">{escape(loop["text"])}</p>'
-        for kind, loop in zip(kinds, loops, strict=True)
+        f'<p class="caveat {"warning" if text in apart else "note"}">{escape(text)}</p>'
+        for text in results["there_and_back"]
     )
+    bound = f"{loops[0]['threshold']:.1f}σ"
     return (
         '<section aria-labelledby="hysteresis-title"><h2 id="hysteresis-title">There and back</h2>'
         '<p class="hint">Both ways agree where the chains forget where they came from. Differences '
-        "count from the errors of both; the bound is the one that points without hysteresis would "
-        "pass at all together in 19 scans of 20.</p>"
+        f"count in units of the errors of both, σ; without hysteresis the largest of them stays "
+        f"below {bound} in 19 runs of 20.</p>"
         f'<div class="caveats">{lines}</div>'
         "<details><summary>Point by point</summary>"
         f"{''.join(map(_loop_table, loops))}</details></section>"

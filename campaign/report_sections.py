@@ -83,11 +83,8 @@ def subtitle(results: Mapping[str, Any]) -> str:
         span += f", {symbol} from {ends} in {len(values)} values"
     if found["returns"]:
         span += f", {' and '.join(found['directions'])}"
-    formula = results["formula"]
-    if found["free"]:
-        formula = f"For instance {formula}"
     return escape(
-        f"{formula}, {results['n_atoms']} atoms, {results['n_sites']} of them on mixed "
+        f"{results['formula']}, {results['n_atoms']} atoms, {results['n_sites']} of them on mixed "
         f"sites ({mixes}). {span}. {capital(results['landscape'])}."
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
+import subprocess
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -73,9 +75,9 @@ shells = 1
 """
 
 
-def toy_campaign(**run: object) -> campaign.Config:
-    """The toy campaign with other values in [run]."""
-    config = campaign.parse_config(TOY)
+def toy_campaign(text: str = TOY, **run: object) -> campaign.Config:
+    """The toy campaign, or another, with other values in [run]."""
+    config = campaign.parse_config(text)
     return config.model_copy(update={"run": config.run.model_copy(update=run)})
 
 
@@ -132,6 +134,27 @@ def run_block_by_block(config, path):
         finished = campaign.resume_run(path, should_stop=after_one_block())
         rounds += 1
     return rounds
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+def browse(path, tmp_path, *options):
+    command = [
+        CHROMIUM,
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        f"--user-data-dir={tmp_path / 'profile'}",
+        *("--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND"),
+        *("--virtual-time-budget=6000", "--dump-dom", *options),
+        path.as_uri(),
+    ]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=True, env=environment
+    )
 
 
 def go_on(path: Path, config: campaign.Config, **options: object) -> bool:

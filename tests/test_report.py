@@ -1,10 +1,7 @@
 """The report: complete in one file, honest about what did not converge, and alive in a browser."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from importlib import resources
 
@@ -18,6 +15,7 @@ from alchemc.campaign.report import report_page, write_report
 from alchemc.campaign.report_worth import evaluation_tables
 from alchemc.records import Run, point_dataset
 from analysis_cases import exact_run, perovskite
+from campaign_tools import CHROMIUM, browse
 
 CONFIG = {
     "title": "Sr(Sc,Ta)O3 <b>&amp; friends</b>",
@@ -286,27 +284,6 @@ def test_a_lattice_without_named_orders_and_with_vacancies_is_reported():
     page = report_page(Run((point_dataset(arrays, {"temperature": 900.0}),), vacant))
     assert 'data-species="Sc"' in page
     assert 'data-species="X"' not in page
-
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-def browse(path, tmp_path, *options):
-    command = [
-        CHROMIUM,
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        f"--user-data-dir={tmp_path / 'profile'}",
-        *("--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND"),
-        *("--virtual-time-budget=6000", "--dump-dom", *options),
-        path.as_uri(),
-    ]
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=True, env=environment
-    )
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from alchemc.campaign.directory import RunDirectory
 from alchemc.campaign.report import report_page
 from alchemc.errors import StoredRunError
 from campaign_tools import (
+    SCAN,
     TOY,
     assert_same_samples,
     go_on,
@@ -125,13 +126,14 @@ def test_a_kill_around_every_file_operation_loses_nothing(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_lose_nothing(tmp_path, monkeypatch, uninterrupted):
-    config = toy_campaign(draws=60, thin=4, warmup=240)
+@pytest.mark.parametrize(("text", "most"), [(TOY, 20), (SCAN, 8)], ids=["sweep", "scan"])
+def test_kills_at_random_moments_lose_nothing(tmp_path, monkeypatch, uninterrupted, text, most):
+    config = toy_campaign(text, draws=60, thin=4, warmup=240)
     expected = uninterrupted(config)
     monkeypatch.setenv("TOY_DELAY", "0.0005")
     rng = np.random.default_rng(2024)
     kills, runs, phases = 0, 0, set()
-    while kills < 20:
+    while kills < most:
         path = tmp_path / f"run{runs}"
         process = start_child(lambda path=path: go_on(path, config, checkpoint_seconds=0.02))
         time.sleep(rng.uniform(0.02, 0.4))

@@ -30,7 +30,15 @@ from alchemc.cli import main
 from alchemc.errors import InputError, StoredRunError
 from alchemc.records import Run, point_dataset
 from alchemc.statistics import Summary
-from campaign_tools import SCAN, TOY, assert_same_samples, run_block_by_block, samples_of
+from campaign_tools import (
+    CHROMIUM,
+    SCAN,
+    TOY,
+    assert_same_samples,
+    browse,
+    run_block_by_block,
+    samples_of,
+)
 from toy_potential import ToyPotential
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -639,6 +647,24 @@ def test_sweeps_of_the_temperature_are_compared_both_ways():
     assert 'id="plot-capacity"' in page
 
 
+def test_the_temperature_is_swept_at_a_fixed_chemical_potential():
+    changes = [
+        ("{ B = { Zr = [0.05, -0.05] } }", "{ B = { Zr = 0.05 } }"),
+        ("draws = 25", "draws = 99"),
+    ]
+    run = start(
+        scan(*changes, ("[3000]", '[3000, 6000]\nsweep = "both"'), ("thin = 2", "thin = 16"))
+    )
+    assert [float(p.temperature) for p in run.points] == [6000.0, 3000.0, 3000.0, 6000.0]
+    results = analysis.analyze_run(run)
+    assert results["transition"] is None  # its composition changes along the way
+    assert {loop["quantity"] for loop in results["hysteresis"]} == {"fraction of Zr on B", "energy"}
+    assert results["layout"]["title"] == "Temperature (K)"
+    page = report_page(run, results)
+    assert 'id="plot-composition"' in page
+    assert "Apparent ordering temperature" not in page
+
+
 # ---- terminal, files, figures ----------------------------------------------------------------
 
 
@@ -725,6 +751,55 @@ def test_figures_of_a_scan_name_what_is_scanned(stuck, tmp_path):
         plots.plot_composition(canonical)
 
 
+PROBE = """
+<script>
+(() => {
+  const found = { errors: [], violations: [] };
+  addEventListener("error", (e) => found.errors.push(String(e.message)));
+  document.addEventListener("securitypolicyviolation", (e) => found.violations.push(e.blockedURI));
+  setTimeout(() => {
+    const plots = [...document.querySelectorAll(".plot")];
+    found.plots = plots.map((p) => p.id);
+    found.unplotted = plots.filter((p) => !p.querySelector(".trace")).map((p) => p.id);
+    const names = (id) => document.getElementById(id)?.data.map((t) => [t.name, t.line?.dash]);
+    found.lines = names("plot-composition");
+    found.slopes = document.getElementById("plot-slope")?.data[0].x;
+    found.points = [...document.getElementById("trace-temperature").options].map((o) => o.text);
+    const select = document.getElementById("trace-quantity");
+    select.selectedIndex = [...select.options].findIndex((o) => o.text.startsWith("fraction"));
+    select.dispatchEvent(new Event("change"));
+    found.trace = document.getElementById("plot-traces").data.length;
+    const result = document.createElement("pre");
+    result.id = "probe";
+    result.textContent = JSON.stringify(found);
+    document.body.append(result);
+  }, 1500);
+})();
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the report in")
+@pytest.mark.parametrize("text", [SCAN, CONSTRAINED], ids=["semi-grand", "variance-constrained"])
+def test_the_figures_of_a_scan_are_drawn_in_a_browser(text, tmp_path):
+    page = report_page(start(scan(text=text)))
+    path = tmp_path / "report.html"
+    path.write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    done = browse(path, tmp_path, "--window-size=1280,900")
+    found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout).group(1))
+    assert found["errors"] == found["violations"] == found["unplotted"] == []
+    lines = [line for line in found["lines"] if line[0] != "not converged"]
+    assert lines == [["3,000 K, up", "solid"], ["3,000 K, down", "dash"]]
+    assert found["points"][0].startswith("3,000 K, ")
+    assert found["trace"] == 2
+    if text is CONSTRAINED:
+        assert found["plots"][0] == "plot-slope"
+        assert found["slopes"] == sorted(found["slopes"])
+    else:
+        assert "plot-slope" not in found["plots"]
+
+
 # ---- runs in memory --------------------------------------------------------------------------
 
 
@@ -774,7 +849,7 @@ SMALL = {
 def test_the_examples_run_at_small_size(name, monkeypatch, capsys):
     config = campaign.load_config(EXAMPLES / f"{name}.toml")
     structure = config.structure.model_copy(update=SMALL[name])
-    short = config.run.model_copy(update={"draws": 4, "warmup": 25, "chains": 2})
+    short = config.run.model_copy(update={"draws": 3, "warmup": 6, "chains": 2})
     run = start(config.model_copy(update={"structure": structure, "run": short}))
     results = analysis.analyze_run(run)
     assert len(results["points"]) == len(list(config.ensemble.visits()))
