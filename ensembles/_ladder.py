@@ -25,6 +25,7 @@ __all__ = [
     "checked_ladder",
     "conserved",
     "hottest",
+    "places",
     "rungs_between",
     "same_counts",
 ]
@@ -232,9 +233,9 @@ class Spacing:
     step too wide for any exchange is cut up at once. Each round of moving the rungs is as long as
     all before.
 
-    ``positions`` float64 [n_rungs], in rungs of the ladder as it was given; ``sums`` of acceptance
-    probabilities and ``attempts`` [n_rungs − 1] since the rungs last moved; ``rates`` [n_rungs − 1]
-    in the round before.
+    ``positions`` float64 [n_rungs] from 0 to 1 along the path through the ladder as it was given;
+    ``sums`` of acceptance probabilities and ``attempts`` [n_rungs − 1] since the rungs last moved;
+    ``rates`` [n_rungs − 1] in the round before.
     """
 
     positions: np.ndarray
@@ -244,10 +245,10 @@ class Spacing:
     rounds: int = 0
 
     @classmethod
-    def of(cls, n_rungs: int) -> Self:
+    def of(cls, given: Sequence[Ensemble]) -> Self:
         """Rungs where they were given, nothing attempted."""
-        none = np.zeros(n_rungs - 1)
-        return cls(np.arange(n_rungs, dtype=float), none, none.astype(np.int64), none * np.nan)
+        none = np.zeros(len(given) - 1)
+        return cls(places(given), none, none.astype(np.int64), none * np.nan)
 
     def seen(self, probabilities: np.ndarray) -> Self:
         """Take in acceptance probabilities [n_chains, n_rungs − 1], NaN where not attempted."""
@@ -283,10 +284,11 @@ class Spacing:
 
     def ensembles(self, given: Sequence[Ensemble]) -> list[Ensemble]:
         """Return the ensembles at the positions, along the path through the given ones."""
-        rungs = []
+        known, rungs = places(given), []
         for position in self.positions:
-            below = min(int(position), len(given) - 2)
-            share = float(position - below)
+            below = min(int(np.searchsorted(known, position, side="right")) - 1, len(given) - 2)
+            width = known[below + 1] - known[below]
+            share = float((position - known[below]) / width) if width else 1.0
             if share in (0.0, 1.0):
                 rungs.append(given[below + int(share)])
             else:
@@ -296,6 +298,37 @@ class Spacing:
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and numbers of everything."""
         return dict(vars(self))
+
+
+def places(given: Sequence[Ensemble]) -> np.ndarray:
+    """Where rungs are along the path through them, from 0 to 1, [n_rungs].
+
+    Every number that changes counts by its share of its range, temperatures by their logarithm.
+    """
+    numbers = [_numbers(ensemble) for ensemble in given]
+    names = sorted(set.intersection(*(set(one) for one in numbers)))
+    table = np.array([[one[name] for name in names] for one in numbers])
+    changing = table[:, np.ptp(table, axis=0) > 0]
+    if not changing.size:
+        return np.linspace(0.0, 1.0, len(given))
+    steps = np.abs(np.diff(changing, axis=0)) / np.ptp(changing, axis=0)
+    path = np.append(0.0, np.cumsum(steps.sum(axis=1)))
+    return path / path[-1]
+
+
+def _numbers(value: Any, name: str = "") -> dict[str, float]:
+    """Numbers that an ensemble was made with, by name; the logarithm of temperatures."""
+    if is_number(value):
+        return {name: float(np.log(value)) if name.endswith("temperature") else float(value)}
+    parts: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        parts = {str(key): one for key, one in value.items()}
+    elif is_dataclass(value) and not isinstance(value, Lattice | type):
+        parts = {part.name: getattr(value, part.name) for part in fields(value) if part.init}
+    found: dict[str, float] = {}
+    for key, one in parts.items():
+        found |= _numbers(one, f"{name}.{key}")
+    return found
 
 
 def barriers(rates: np.ndarray) -> np.ndarray:

@@ -153,9 +153,11 @@ class Tempering:
         rungs = checked_ladder(ensembles, kernel.hamiltonian.lattice)
         model = gathered(kernel.hamiltonian)
         kernels = tuple(kernel.rebind(hamiltonian=model, ensemble=ensemble) for ensemble in rungs)
+        # What a kernel samples may be more than it was given: positions at a pressure, say.
+        rungs = tuple(one.ensemble for one in kernels)
         self._set(
             kernels=kernels, ensembles=rungs, steps=int(steps), _given=rungs, _taught=0,
-            _spacing=Spacing.of(len(rungs)), _moves=bool(move_rungs) and can_move(rungs),
+            _spacing=Spacing.of(rungs), _moves=bool(move_rungs) and can_move(rungs),
         )  # fmt: skip
 
     @classmethod

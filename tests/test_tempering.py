@@ -59,9 +59,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:sublattice .* exchanges species 
 
 
 def ladder_of(kernel, n_rungs=3):
-    """Ladder over temperatures, or over μ of a species where the composition fluctuates."""
+    """Ladder over μ of a species in the semi-grand ensemble, over temperatures in others."""
     law = kernel.ensemble
-    if isinstance(law, Canonical):
+    if not isinstance(law, SemiGrandCanonical):
         return Tempering(kernel, temperatures=law.temperature * np.geomspace(1.0, 3.0, n_rungs))
     name, values = next(iter(law.chemical_potentials.items()))
     species = list(values)[-1]
@@ -99,7 +99,9 @@ def report(record_property, name, values):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kernel", "law"), CASES)
+@pytest.mark.parametrize(
+    ("kernel", "law"), [case for case in CASES if case[1] in ("canonical", "semi-grand")]
+)
 def test_every_kernel_samples_every_rungs_law_of_the_potential(kernel, law, record_property):
     built = KERNELS[kernel].build(system(law, "bundled MACE"))
     chains = 1_000 if "surrogate" in kernel else 2_000
@@ -109,16 +111,29 @@ def test_every_kernel_samples_every_rungs_law_of_the_potential(kernel, law, reco
     assert moved > 0.3
 
 
-@pytest.mark.parametrize("law", ["canonical", "semi-grand"])
 @pytest.mark.parametrize("name", ["vacancies", "two sublattices"])
-@pytest.mark.parametrize("kernel", ["random swaps", "informed, sqrt", "paths", "mixture of swaps"])
+@pytest.mark.parametrize(
+    ("kernel", "law"),
+    [
+        ("random swaps", "canonical"),
+        ("informed, sqrt", "canonical"),
+        ("paths", "canonical"),
+        ("random flips", "semi-grand"),
+        ("informed, sqrt", "semi-grand"),
+        ("mixture of swaps and flips", "semi-grand"),
+        ("informed, sqrt", "variance-constrained"),
+        ("exchanges", "charge-neutral"),
+        ("mixture of swaps and flips", "fixed–free"),
+    ],
+)
 def test_every_rungs_law_is_exact_with_vacancies_and_sublattices(
     kernel, law, name, record_property
 ):
     built = KERNELS[kernel].build(system(law, name))
-    p, _ = p_values(ladder_of(built), built.hamiltonian)
+    p, moved = p_values(ladder_of(built), built.hamiltonian)
     report(record_property, "p", p)
     assert min(p) > 1e-4
+    assert moved > 0.2
 
 
 @pytest.mark.slow
@@ -411,27 +426,27 @@ def ordering(size=4, strength=-0.03):
 
 def test_rungs_move_until_exchange_rates_are_even():
     lattice, pairs, start = ordering()
-    kernel = RandomSwap(pairs, Canonical(lattice, 400.0))
-    uneven = [400.0, 450.0, 500.0, 550.0, 600.0, 3000.0]
+    kernel = RandomSwap(pairs, Canonical(lattice, 500.0))
+    uneven = [500.0, 520.0, 540.0, 560.0, 2000.0]
     runs = [
         sample(
             Tempering(kernel, temperatures=uneven, steps=64, move_rungs=moves),
-            start, n_replicas=4, n_steps=500, warmup=1_000, seed=3,
+            start, n_replicas=4, n_steps=300, warmup=500, seed=3,
         )
         for moves in (False, True)
     ]  # fmt: skip
     before, after = (analysis.round_trips(run).exchange_rates for run in runs)
     print(before.round(3), after.round(3))
     assert np.ptp(before) > 0.6
-    assert np.ptp(after) < 0.15
+    assert np.ptp(after) < 0.2
     temperatures = [float(point.temperature) for point in runs[1].points]
-    assert [temperatures[0], temperatures[-1]] == [400.0, 3000.0]
+    assert [temperatures[0], temperatures[-1]] == [500.0, 2000.0]
     assert temperatures == sorted(temperatures)
     assert [float(point.temperature) for point in runs[0].points] == uneven
     found = runs[1].attrs["warm_up"]["parameters"]
     listed = [rung["coordinates"]["temperature"] for rung in found["rungs"]]
     assert listed == temperatures
-    np.testing.assert_allclose(found["exchange_rates"], after, atol=0.1)
+    np.testing.assert_allclose(found["exchange_rates"], after, atol=0.2)
     assert sum(1 - after) < found["barrier"] < 1.5 * sum(1 - after)
     assert found["rounds"] >= 4
 
@@ -560,14 +575,14 @@ def test_every_rungs_series_reads_back_as_such(record_property):
     energies = pairs.energy(states)
     kernel = RandomSwap(pairs, Canonical(lattice, 1000.0))
     ladder = Tempering(kernel, temperatures=[2000.0, 2500.0, 6000.0], steps=4)
-    run = sample(ladder, start, n_replicas=4, n_steps=3_000, warmup=300, seed=2)
+    run = sample(ladder, start, n_replicas=4, n_steps=1_200, warmup=300, seed=2)
     assert len(run.points) == 3
     scores = []
     for point in run.points:
         beta = Canonical(lattice, float(point.temperature)).beta
         weights = np.exp(-beta * (energies - energies.min()))
         exact = float(weights @ energies / weights.sum())
-        assert dict(point.sizes) == {"draw": 3000, "chain": 4, "site": 8}
+        assert dict(point.sizes) == {"draw": 1200, "chain": 4, "site": 8}
         found = analysis.mean_energy(point.energy.values)
         scores.append((found.mean - exact) / found.error)
         np.testing.assert_allclose(
@@ -668,6 +683,9 @@ def test_positions_are_exchanged_with_their_replicas():
     between = Tempering.between(moving, ladder.ensembles[0], ladder.ensembles[2], 3)
     expected = {"temperature": np.sqrt(1.4) * 1000.0, "pressure": 0.0}
     assert between.ensembles[1].coordinates() == pytest.approx(expected)
+    # and rungs that are given without it are at that pressure too
+    given = Tempering(moving, [Canonical(lattice, t) for t in (1000.0, 1100.0, 1400.0)])
+    assert given.ensembles == ladder.ensembles
     run = sample(ladder, np.array([0, 1]), n_steps=6, warmup=1, seed=1)
     for point in run.points:
         for draw in range(6):
@@ -700,8 +718,8 @@ def test_round_trips_take_as_long_as_the_refusals_say(record_property):
     lattice, pairs, start = ordering(size=2, strength=-0.1)
     kernel = RandomSwap(pairs, Canonical(lattice, 1500.0))
     temperatures = [1500.0, 2000.0, 3000.0, 6000.0]
-    ladder = Tempering(kernel, temperatures=temperatures, steps=300, move_rungs=False)
-    run = sample(ladder, start, n_replicas=8, n_steps=1_500, warmup=50, seed=3)
+    ladder = Tempering(kernel, temperatures=temperatures, steps=100, move_rungs=False)
+    run = sample(ladder, start, n_replicas=8, n_steps=1_000, warmup=50, seed=3)
     found = analysis.round_trips(run)
     states = lattice.enumerate({"B": {"Sc": 0.5, "Ta": 0.5}})
     energies = pairs.energy(states)
@@ -714,14 +732,14 @@ def test_round_trips_take_as_long_as_the_refusals_say(record_property):
         (np.exp(np.minimum(0.0, (b - c) * (energies[:, None] - energies))) * p[:, None] * q).sum()
         for b, c, p, q in zip(betas[:-1], betas[1:], laws[:-1], laws[1:], strict=True)
     ])  # fmt: skip
-    rate_error = np.sqrt(exact * (1 - exact) / (1_500 * 8 / 2))
+    rate_error = np.sqrt(exact * (1 - exact) / (1_000 * 8 / 2))
     rates = (found.exchange_rates - exact) / rate_error
     expected = 4 * (2 + 2 * ((1 - exact) / exact).sum())
     z = (found.mean_time - expected) / found.error
     report(record_property, "z", [*rates.round(2).tolist(), round(z, 2)])
     assert np.abs(rates).max() < 4
     assert abs(z) < 4
-    assert found.error < 0.05 * expected
+    assert found.error < 0.06 * expected
     assert found.hot_last[0] == 0.0
     assert found.hot_last[-1] == 1.0
     assert (np.diff(found.hot_last) > 0).all()
