@@ -265,6 +265,7 @@ def _caveats(  # noqa: PLR0917
     left_out: list[Caveat],
 ) -> list[Caveat]:
     temperatures = sorted({p.temperature for p in results})
+    swept = temperatures if found.axis == TEMPERATURE else temperatures[-1:]
     n_chains = min(p.n_chains for p in results)
     closed = all(p.closed for p in results)
     hot = above_melting(transition, landscape(run.config)) if transition else []
@@ -285,8 +286,9 @@ def _caveats(  # noqa: PLR0917
             run.attrs.get("ended_by", ()),
             in_order,
         ),
+        *_of_charges(run),
         *_of_scans(run, found, loops),
-        *general_caveats(run.lattice, run.config, temperatures, n_chains, guarded=guarded),
+        *general_caveats(run.lattice, run.config, swept, n_chains, guarded=guarded),
         *left_out,
     ]
 
@@ -303,6 +305,24 @@ def _unconverged(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
         f"{few(bad, '; ')}."
     )
     return [Caveat("warning", "unconverged", text)]
+
+
+def _of_charges(run: Run) -> list[Caveat]:
+    """Warn where the charge of the cell is not the same in all draws."""
+    charges = run.lattice.charges
+    if charges is None:
+        return []
+    held = [point["occupation"].to_numpy().reshape(-1, run.lattice.n_sites) for point in run.points]
+    sites = np.arange(run.lattice.n_sites)
+    totals = np.concatenate([charges[sites, states].sum(axis=1) for states in held])
+    if np.ptp(totals) < 1e-6:
+        return []
+    least, most = (f"{total:+g}".replace("-", "−") for total in (totals.min(), totals.max()))
+    text = (
+        f"The charge of the cell fluctuates: its sites carry {least} to {most} e. A potential that "
+        "was trained on neutral crystals knows no charge; kind = 'charge-neutral' keeps it."
+    )
+    return [Caveat("warning", "charge", text)]
 
 
 def _of_scans(run: Run, found: Layout, loops: Sequence[Loop]) -> list[Caveat]:

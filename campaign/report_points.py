@@ -29,7 +29,11 @@ def plots(results: Mapping[str, Any]) -> str:
     found = []
     if _any(points, "free_energy_slopes"):
         found.append(("plot-slope", "Slope of the free energy"))
-    found += [("plot-composition", "Composition")] if _any(points, "fractions") else []
+    names = list(points[0]["fractions"])
+    several = len(names) > 1
+    for k, name in enumerate(names):
+        title = f"Composition: {escape(name)}" if several else "Composition"
+        found.append((f"plot-composition-{k}" if k else "plot-composition", title))
     if any(n["mean"] is not None for p in points for n in p["orders"].values()):
         found.append(("plot-order", "Order"))
     found.append(("plot-energy", "Energy"))

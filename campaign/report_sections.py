@@ -37,6 +37,7 @@ TITLES = {
     "not-relaxed": "Not relaxed.",
     "precision": "Precision not reached.",
     "hysteresis": "Hysteresis.",
+    "charge": "Charged cells.",
     "one-way": "One way.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",

@@ -101,11 +101,9 @@ def _cells(results: Results, point: Results) -> dict[str, str]:
     """Everything that the table says of a point, by heading."""
     ess, rhat = worst(point)
     cells = _place(results, point)
-    for sublattice, species in point.get("composition", {}).items():
-        for symbol, number in species.items():
-            name = f"fraction of {symbol} on {sublattice}"
-            if name in point["fractions"]:
-                cells[f"c({symbol})\non {sublattice}"] = compact(number)
+    for name, number in point.get("fractions", {}).items():  # "fraction of Ta on B"
+        _, _, symbol, _, sublattice = name.split(" ", 4)
+        cells[f"c({symbol})\non {sublattice}"] = compact(number)
     for sublattice, species in point.get("free_energy_slopes", {}).items():
         for symbol, number in species.items():
             cells[f"∂f/∂c({symbol})\n{sublattice} (eV)"] = compact(number)

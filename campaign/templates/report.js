@@ -122,8 +122,10 @@
     }));
     sweep("plot-order", "⟨|ψ|²⟩", orders.map((name) => [name, points.map((p) => p.orders[name]), ""]), { traces: random, layout: { yaxis: { rangemode: "tozero" } } });
     const shares = Object.keys(points[0].fractions);
-    const title = shares.length === 1 ? shares[0][0].toUpperCase() + shares[0].slice(1) : "Fraction";
-    sweep("plot-composition", title, shares.map((name) => [name, points.map((p) => p.fractions[name]), ""]), { layout: { yaxis: { range: [-0.03, 1.03] } } });
+    shares.forEach((name, k) => {
+      const title = name[0].toUpperCase() + name.slice(1);
+      sweep(`plot-composition${k ? `-${k}` : ""}`, title, [[name, points.map((p) => p.fractions[name]), ""]], { layout: { yaxis: { range: [-0.03, 1.03] } } });
+    });
     drawSlope();
     sweep("plot-energy", "Energy (meV per site)", [["energy", data.relative_energy, "meV"]]);
     if (byId("plot-capacity")) sweep("plot-capacity", "Heat capacity (k<sub>B</sub> per site)", [["heat capacity", points.map((p) => p.heat_capacity), "k<sub>B</sub>"]], { layout: { yaxis: { rangemode: "tozero" } } });
