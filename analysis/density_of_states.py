@@ -71,7 +71,7 @@ def energy_distribution(density: DensityOfStates, temperature: float) -> xr.Data
     )
 
 
-def coexistence(density: DensityOfStates) -> Coexistence | None:
+def coexistence(density: DensityOfStates, smoothing: float = 0.0) -> Coexistence | None:
     """Free-energy barrier between two phases in one cell, and the temperature of their balance.
 
     Where ln g(E) is not concave, P(E; T) has two peaks. The straight line that touches ln g on both
@@ -82,17 +82,26 @@ def coexistence(density: DensityOfStates) -> Coexistence | None:
     (C. Borgs and R. Kotecký, J. Stat. Phys. 61, 79 (1990), doi:10.1007/BF01013955).
 
     A first-order transition has a barrier that grows with the cell; one cell cannot tell. The noise
-    of ln g makes small dents everywhere, so a barrier must be several times its error. Errors are
-    those of the repeats.
+    of ln g makes small dents everywhere, so a barrier must be several times its error. So do levels
+    near the ground state, which are few and uneven: with ``smoothing`` the dent is looked for in a
+    straight line through the levels around each one. Errors are those of the repeats.
 
     Parameters
     ----------
     density
         Density of states, as `WangLandau` gives it.
+    smoothing
+        How far the levels around one reach to either side, in eV: a few steps between levels, and
+        less than the width of a peak.
 
     Returns
     -------
     The deepest dent at a positive temperature, or None if ln g is concave there.
+
+    Raises
+    ------
+    InputError
+        If ``smoothing`` is negative.
 
     Examples
     --------
@@ -106,14 +115,16 @@ def coexistence(density: DensityOfStates) -> Coexistence | None:
     >>> round(found.temperature), round(found.barrier, 2), round(found.latent_heat, 2)
     (580, 11.81, 1.0)
     """
-    here = _dent(density)
+    if not (np.isfinite(smoothing) and smoothing >= 0):
+        raise InputError(f"smoothing = {smoothing} eV cannot be used; give 0 or more")
+    here = _dent(density, smoothing)
     if here is None:
         return None
     names = Coexistence._fields[:-1]
     value = _balance(density, here)
 
     def again(part: DensityOfStates) -> np.ndarray:
-        dent = _dent(part)
+        dent = _dent(part, smoothing)
         return np.full(len(names), np.nan) if dent is None else _balance(part, dent)
 
     _, errors = density.jackknife(again)
@@ -131,9 +142,9 @@ class _Dent(NamedTuple):
     depth: float
 
 
-def _dent(density: DensityOfStates) -> _Dent | None:
+def _dent(density: DensityOfStates, smoothing: float) -> _Dent | None:
     """Deepest dent of ln g below its concave hull, where the hull rises; None if there is none."""
-    x, y = density.energies, density.ln_g
+    x, y = density.energies, _smoothed(density.energies, density.ln_g, smoothing)
     known = np.flatnonzero(np.isfinite(y))
     hull: list[int] = []
     for n in known.tolist():
@@ -151,6 +162,17 @@ def _dent(density: DensityOfStates) -> _Dent | None:
         if best is None or depths[bottom] > best.depth:
             best = _Dent(left, int(between[bottom]), right, float(slope), float(depths[bottom]))
     return best
+
+
+def _smoothed(x: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+    """Value at every level of the line that fits the levels within reach best."""
+    smooth = y.copy()
+    for n in np.flatnonzero(np.isfinite(y)) if reach > 0 else ():
+        near = np.isfinite(y) & (np.abs(x - x[n]) <= reach)
+        dx, dy = x[near] - x[near].mean(), y[near] - y[near].mean()
+        slope = (dx @ dy) / (dx @ dx) if near.sum() > 1 else 0.0
+        smooth[n] = y[near].mean() + slope * (x[n] - x[near].mean())
+    return smooth
 
 
 def _turns_up(x: np.ndarray, y: np.ndarray, a: int, b: int, c: int) -> bool:

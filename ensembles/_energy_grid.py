@@ -204,7 +204,7 @@ def _cooled(
     scale = changes.mean() / max((changes > 0).mean(), 1e-300)
     if scale <= ROUNDING * np.abs(hot).max():
         raise InputError("no move changes the energy: there is one level, and nothing to sample")
-    return np.concatenate([hot.ravel(), *(block(x / scale, 20, 20 * sweep) for x in COOLING)])
+    return np.concatenate([hot.ravel(), *(block(x / scale, 20, 10 * sweep) for x in COOLING)])
 
 
 def _negative(hamiltonian: LatticeHamiltonian) -> LatticeHamiltonian:

@@ -180,8 +180,7 @@ class Repeat:
             return -np.inf
         x_low, y_low = x - low.bins.start, y - low.bins.start
         x_high, y_high = x - high.bins.start, y - high.bins.start
-        if not (low.seen[y_low] and high.seen[x_high]):
-            return -np.inf  # a bin new to a window is for its own walkers to find
+        # A bin new to the other window has ln g = −∞ there: the way in is always open.
         return float(low.ln_g[x_low] - low.ln_g[y_low] + high.ln_g[y_high] - high.ln_g[x_high])
 
     def ln_g(self) -> np.ndarray:

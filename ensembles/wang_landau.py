@@ -65,7 +65,8 @@ class WangLandau:
     n_walkers
         Walkers per window, whose ln g is averaged between rounds.
     flatness
-        Least visits of a bin over the mean before ln f is halved, between 0 and 1.
+        Least visits of a bin over the mean before ln f is halved, between 0 and 1. Rounds are a
+        prelude to 1/t here, and flatter ones make it longer, not better.
     final
         ln f at which a window is done: 1/final steps per bin and walker.
     most_steps
@@ -99,7 +100,7 @@ class WangLandau:
     n_windows: int = 1
     overlap: float = 0.5
     n_walkers: int = 1
-    flatness: float = 0.8
+    flatness: float = 0.5
     final: float = 1e-6
     most_steps: int = 10_000_000_000
 

@@ -204,3 +204,18 @@ def test_the_distribution_of_the_energy_adds_up_to_one():
     assert mean == pytest.approx(float(two_phases().averages(600.0).energy))
     with pytest.raises(InputError, match="temperature"):
         energy_distribution(two_phases(), 0.0)
+
+
+def test_uneven_levels_hide_the_dent_and_smoothing_finds_it():
+    """One level of a twentieth of the states its neighbours have, as near a ground state."""
+    smooth = two_phases(n_repeats=1)
+    ln_g = smooth.repeats.copy()
+    ln_g[:, np.searchsorted(smooth.energies, -1.25)] -= 15.0
+    dos = DensityOfStates(smooth.energies, ln_g, n_sites=10, bin_width=0.005)
+    assert coexistence(dos).disordered < -0.5  # the dent is that level
+    found = coexistence(dos, smoothing=0.05)
+    assert found.temperature == pytest.approx(1 / (kB * 20), rel=1e-3)
+    assert found.latent_heat == pytest.approx(1.0, abs=0.02)
+    assert abs(found.barrier - coexistence(smooth).barrier) < 1.0
+    with pytest.raises(InputError, match="smoothing"):
+        coexistence(dos, smoothing=-1.0)

@@ -9,6 +9,7 @@ to meet; broken walks must exceed them. Seeds are fixed.
 from __future__ import annotations
 
 import importlib.util
+import runpy
 import sys
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from alchemc.potentials import PairExpansion, compiled_density
 from exact_ising import ising_counts, ising_ln_g
 from toys import RandomHamiltonian, chain_lattice, square_lattice
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "wang_landau.py"
 ISING = -np.array([[1.0, -1.0], [-1.0, 1.0]])  # J = 1 eV
 CRITICAL = 2.269185
 SMALLEST_P = 1e-6
@@ -100,7 +102,7 @@ def test_ising_at_8_is_within_a_twentieth(record_property):
 
 @pytest.mark.slow
 def test_ising_at_16_is_within_a_fifth(record_property):
-    dos = sampled_ising(16, 1, 2e-6, 2, n_windows=2)
+    dos = sampled_ising(16, 1, 3e-6, 2)
     mean, each = deviations(dos, *ising_ln_g(16))
     record_property("deviation", mean)
     print(f"L = 16: largest deviation {mean:.3f}; of single repeats {each.round(3).tolist()}")
@@ -110,7 +112,7 @@ def test_ising_at_16_is_within_a_fifth(record_property):
 
 
 def test_averages_of_ising_agree_within_their_errors(record_property):
-    dos = sampled_ising(8, 2, 1e-5, 8)
+    dos = sampled_ising(8, 2, 2e-5, 8)
     kelvin = np.array([1.5, 2.0, CRITICAL, 2.5, 4.0, 20.0]) / kB
     exact = averages_of(*ising_ln_g(8), kelvin, 64)
     check_averages(dos, exact, kelvin, record_property)
@@ -119,7 +121,7 @@ def test_averages_of_ising_agree_within_their_errors(record_property):
 
 
 def test_windows_and_several_walkers_give_the_same(record_property):
-    sampler = WangLandau(ising(8), "flip", final=2e-5, n_windows=3, n_walkers=2)
+    sampler = WangLandau(ising(8), "flip", final=3e-5, n_windows=3, n_walkers=2)
     dos = sampler.run(5, n_repeats=4)
     mean, _ = deviations(dos, *ising_ln_g(8))
     record_property("deviation", mean)
@@ -129,8 +131,9 @@ def test_windows_and_several_walkers_give_the_same(record_property):
     check_averages(dos, averages_of(*ising_ln_g(8), kelvin, 64), kelvin, record_property)
 
 
-def test_the_result_depends_on_the_seed_and_not_on_threads():
-    settings = {"final": 1e-4, "n_windows": 2, "n_walkers": 2}
+def test_the_result_depends_on_the_seed_and_not_on_threads(monkeypatch):
+    monkeypatch.setattr(wang_landau, "LEAST_ROUND", 5000)
+    settings = {"final": 1e-3, "n_windows": 2, "n_walkers": 2}
     magnetisation = {"m": lambda states: np.abs(states.mean(axis=1) - 0.5)}
     runs = [
         WangLandau(ising(4, threads), "flip", **settings).run(
@@ -169,7 +172,7 @@ def levels_of(energies):
 def sampled_three_species():
     hamiltonian = three_species()
     vacancies = {"contacts": lambda states: contacts(hamiltonian.lattice, states)}
-    sampler = WangLandau(hamiltonian, "swap", THREE, final=2e-5)
+    sampler = WangLandau(hamiltonian, "swap", THREE, final=4e-5)
     return sampler.run(3, n_repeats=6, observables=vacancies, n_draws=400)
 
 
@@ -205,7 +208,14 @@ def test_an_observable_has_its_mean_at_every_level_and_temperature(record_proper
     check_averages(dos, {"contacts": exact}, kelvin, record_property)
 
 
-def test_all_compositions_of_several_sublattices(record_property):
+@pytest.mark.parametrize(
+    ("move", "composition"),
+    [
+        ("flip", None),
+        ("swap", {"A": {"Sr": 0.5, "La": 0.5}, "B": {"Al": 0.5, "Sc": 0.25, "X": 0.25}}),
+    ],
+)
+def test_several_sublattices(move, composition, record_property):
     lattice = builders.perovskite(("Sr", "La"), ("Al", "Sc", "X"), "O", a=4.0, size=(2, 2, 1))
     between = [np.array([[0.02, -0.03, 0.0], [0.01, 0.04, -0.01]])]
     within = [0.01 * np.array([[1, -1, 0], [-1, 2, 1], [0, 1, -2]])]
@@ -215,9 +225,9 @@ def test_all_compositions_of_several_sublattices(record_property):
         onsite={"B": {"X": 0.05}},  # a chemical potential of −0.05 eV
         threads=1,
     )
-    _, energies = enumerated(hamiltonian)
+    _, energies = enumerated(hamiltonian, composition)
     levels, exact = levels_of(energies)
-    dos = WangLandau(hamiltonian, "flip", final=3e-5).run(2, n_repeats=6)
+    dos = WangLandau(hamiltonian, move, composition, final=3e-5).run(2, n_repeats=6)
     mean, _ = deviations(dos, levels, exact)
     z = (dos.ln_g - exact) / dos.ln_g_error
     record_property("z", z.round(2).tolist())
@@ -250,14 +260,14 @@ HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
 def test_continuous_energies_in_bins(record_property):
     hamiltonian = ordering_with_displacements()
     _, energies = enumerated(hamiltonian, HALF)
-    dos = WangLandau(hamiltonian, "swap", HALF, bin_width=0.02, final=2e-5).run(4, n_repeats=6)
+    dos = WangLandau(hamiltonian, "swap", HALF, bin_width=0.02, final=3e-5).run(4, n_repeats=6)
     assert not dos.exact_levels
     # The lowest energy, which cooling finds, lies in the middle of its bin.
     bins = np.floor((energies - energies.min()) / 0.02 + 0.5).astype(int)
     kept, where, counts = np.unique(bins, return_inverse=True, return_counts=True)
     means = np.bincount(where, energies) / counts
     assert len(kept) == len(dos.energies)
-    np.testing.assert_allclose(dos.energies, means, atol=2e-4)
+    np.testing.assert_allclose(dos.energies, means, atol=5e-4)
     mean = np.abs(dos.ln_g - np.log(counts)).max()
     z = (dos.ln_g - np.log(counts)) / dos.ln_g_error
     record_property("z", z.round(2).tolist())
@@ -291,6 +301,15 @@ def test_a_run_that_ends_too_early_says_that_it_has_not_converged():
     dos = WangLandau(ising(4), "flip", most_steps=300_000).run(1, n_repeats=2)
     assert not dos.converged
     assert dos.attrs["steps_per_walker"] == [300_000]
+
+
+@pytest.mark.slow
+def test_the_example_runs(capsys):
+    example = runpy.run_path(str(EXAMPLE))
+    example["main"](["--size", "2", "--final", "1e-3"])
+    printed = capsys.readouterr().out
+    assert "6 bins" in printed
+    assert "ln g of the lowest: 0.6" in printed or "ln g of the lowest: 0.7" in printed  # ln 2
 
 
 # ---- broken walks ----------------------------------------------------------------------------
@@ -362,7 +381,7 @@ def test_swaps_that_prefer_some_sites_are_refused(monkeypatch, tmp_path, record_
 
 
 def test_halving_without_end_stands_still_above_the_bound(monkeypatch, record_property):
-    """Without 1/t the error saturates: at an ln f a thousand times as small it is above the bound.
+    """Without 1/t the error saturates: at an ln f a hundred times as small it is above the bound.
 
     The walks of ``test_ising_at_8_is_within_a_twentieth`` keep to it.
     """
@@ -377,7 +396,7 @@ def test_halving_without_end_stands_still_above_the_bound(monkeypatch, record_pr
     monkeypatch.setattr(
         _windows.Repeat, "finished", lambda self, final: self.windows[0].ln_f <= final
     )
-    dos = WangLandau(ising(8), "flip", final=2e-9).run(1, n_repeats=4)
+    dos = WangLandau(ising(8), "flip", final=2e-8).run(1, n_repeats=4)
     mean, each = deviations(dos, *ising_ln_g(8))
     record_property("deviation", mean)
     print(f"only halved: largest deviation {mean:.3f}; of single repeats {each.round(3).tolist()}")
@@ -506,7 +525,7 @@ def test_settings_that_cannot_be_used_are_refused(settings, message):
         ({"bin_width": 1e-6}, {}, "bins of 1e-06 eV"),
         ({"n_windows": 60}, {}, "take fewer windows"),
         ({"energy_range": (5.0, 6.0)}, {}, "none of 20000 random states"),
-        ({"final": 1e-3}, {"observables": {"bad": lambda s: s}}, "observable 'bad'"),
+        ({"most_steps": 1}, {"observables": {"bad": lambda s: s}}, "observable 'bad'"),
         ({"hamiltonian": ordering_with_displacements(), "composition": HALF}, {}, "give bin_width"),
         ({"hamiltonian": ordering_with_displacements(), "composition": {"B": {"Sc": 1.0}}}, {},
          "nothing to exchange"),
