@@ -26,6 +26,7 @@ from alchemc.sampler import (
     SurrogateChain,
     TableExchange,
 )
+from alchemc.sampler._inner_chain import InnerChain
 from alchemc.sampler._langevin import MatchedSwaps
 from alchemc.sampler._metropolis import draw_uniforms, settle
 from alchemc.sampler._swaps import Swap, apply_swap, net_change
@@ -184,6 +185,34 @@ def half_the_strength(hamiltonian):
 def wrong_pair_table(hamiltonian):
     """Return the Hamiltonian with the couplings of its clusters in another order in changes."""
     return with_strengths(hamiltonian, lambda strengths: strengths[::-1])
+
+
+def kappa_of_the_cell(ensemble):
+    """Return the variance-constrained ensemble with κ Σ(c + φ/2)², its factor N_s left out."""
+    return _changed(ensemble, _kappa=ensemble._kappa / ensemble._sizes)
+
+
+def phi_not_halved(ensemble):
+    """Return the variance-constrained ensemble with κN(c + φ)²."""
+    return _changed(ensemble, _phi=2.0 * ensemble._phi)
+
+
+def square_of_the_other_sign(ensemble):
+    """Return the variance-constrained ensemble with exp(−βE + κN Σ(c + φ/2)²)."""
+    return _changed(ensemble, _kappa=-ensemble._kappa)
+
+
+def _changed(ensemble, **arrays):
+    """Return a copy of the ensemble with other numbers inside."""
+    broken = ensemble.with_temperature(ensemble.temperature)
+    for name, value in arrays.items():
+        object.__setattr__(broken, name, value)
+    return broken
+
+
+def wrong_sign_of_mu_at_fixed_charge(ensemble):
+    """Return the charge-neutral ensemble with exp(−β[E + Σ μN]) for its weight."""
+    return _changed(ensemble, _free=wrong_sign_of_mu(ensemble._free))
 
 
 class PathWithoutHastings(PathAuxiliary):
@@ -348,6 +377,22 @@ class RegionOfTheState(SurrogateChain):
         ]
         around = np.sort(self._near[centre][:, : self.region], axis=1)
         return super()._walk(occupations, around, rngs)
+
+
+class OneWay(InnerChain):
+    """Flips first and swaps afterwards: each is reversible, one after the other is not."""
+
+    def run(self, state, rngs, steps, sites):
+        for kernel in self.kernels:
+            state = self._repeat(kernel, state, rngs, -(-steps // 2), sites)
+        return state.occupations
+
+
+class WalksOneWay(SurrogateChain):
+    """Runs its two kinds of inner move one after the other instead of there and back."""
+
+    def _inner_chain(self):
+        return OneWay(super()._inner_chain().kernels)
 
 
 class WarmStarted(Relaxed):
