@@ -299,7 +299,7 @@ def _points(
     kernel: Kernel, block: dict[str, np.ndarray]
 ) -> list[tuple[dict[str, np.ndarray], dict[str, float]]]:
     """Return samples and coordinates of each point in a block: one, or one per rung of a ladder."""
-    targets = list(kernel.ensembles) if hasattr(kernel, "n_rungs") else [kernel.ensemble]
+    targets = list(getattr(kernel, "ensembles", [kernel.ensemble]))
     return [
         ({name: values[:, rung :: len(targets)] for name, values in block.items()}, where(target))
         for rung, target in enumerate(targets)
