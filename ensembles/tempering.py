@@ -261,20 +261,20 @@ class Tempering:
 
     def _advanced(self, state: Any, rngs: Generators) -> tuple[Any, list[list[Info]]]:
         """State after ``steps`` steps of every kernel, and the rungs' infos."""
-        jobs = self._jobs(run_steps, state, rngs, range(self.n_rungs))
+        jobs = self._jobs(run_steps, state, rngs)
         done = self._run(jobs, self.steps * len(rngs) // self.n_rungs)
         moved = interleaved([after for after, _ in done])
         return self._joined(moved, state.walker, state.turn), [infos for _, infos in done]
 
-    def _jobs(self, work: Any, state: Any, rngs: Generators, rungs: Iterable[int]) -> list[Any]:
-        """Work for some of the rungs: with the kernel, its rows, their generators, and steps."""
+    def _jobs(self, work: Any, state: Any, rngs: Generators) -> list[Any]:
+        """Work for every rung: with the kernel, its rows, their generators, and steps."""
         parts = inner(state)
         return [
             partial(
-                work, self.kernels[r], take(parts, slice(r, None, self.n_rungs)),
+                work, kernel, take(parts, slice(r, None, self.n_rungs)),
                 rngs[r :: self.n_rungs], self.steps,
             )
-            for r in rungs
+            for r, kernel in enumerate(self.kernels)
         ]  # fmt: skip
 
     def _run(self, jobs: list[Any], steps_of_all: int = 0) -> list[Any]:
@@ -376,7 +376,7 @@ class Tempering:
         self, state: Any, rngs: Generators
     ) -> tuple[Tempering, Any, list[list[Info]]]:
         """Step in which kernels that warm up in their own way do so, and rungs may move."""
-        jobs = self._jobs(learning_steps, state, rngs, range(self.n_rungs))
+        jobs = self._jobs(learning_steps, state, rngs)
         done = self._run(jobs, self.steps * len(rngs) // self.n_rungs)
         ladder = self._with(kernels=tuple(kernel for kernel, _, _ in done))
         moved = interleaved([after for _, after, _ in done])

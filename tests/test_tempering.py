@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import json
 import runpy
+import signal
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -383,6 +385,35 @@ def test_errors_of_a_kernel_reach_the_caller_and_stop_the_others():
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             ladder.step(state, rngs)
+
+
+class Slow(RandomSwap):
+    """Thinks for a while before it asks."""
+
+    def step(self, state, rngs):
+        time.sleep(0.2)
+        return super().step(state, rngs)
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupt_stops_all_rungs_and_the_next_step_is_whole():
+    _, table, law = toy("canonical", "binary")
+    ladder = ladder_of(Slow(table, law), n_rungs=3)
+    state, rngs = begun(ladder)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ladder.step(state, rngs)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    after, _ = ladder.step(state, rngs)
+    np.testing.assert_array_equal(after.energy, table.energy(after.occupations))
 
 
 class TakesNoForAnAnswer(RandomSwap):
