@@ -21,6 +21,7 @@ _HOME = {
     "DensityOfStates": "alchemc.density_of_states",
     "DiscreteLangevin": "alchemc.sampler",
     "GibbsWithGradients": "alchemc.sampler",
+    "HybridMD": "alchemc.ensembles",
     "Lattice": "alchemc.lattice",
     "Mixture": "alchemc.sampler",
     "PairHamiltonian": "alchemc.potentials",

@@ -3,19 +3,30 @@
 from .annealing import Annealing, Lowest, lowest
 from .canonical import Canonical
 from .charge_neutral import ChargeNeutral
+from .dynamics import HMC, NPT, Langevin
+from .hybrid import HybridMD
 from .semi_grand import SemiGrandCanonical
 from .tempering import Tempering
+from .time_step import TimeStepBias, time_step_bias
 from .variance_constrained import VarianceConstrained
 from .wang_landau import WangLandau
+from .with_positions import WithPositions
 
 __all__ = [
+    "HMC",
+    "NPT",
     "Annealing",
     "Canonical",
     "ChargeNeutral",
+    "HybridMD",
+    "Langevin",
     "Lowest",
     "SemiGrandCanonical",
     "Tempering",
+    "TimeStepBias",
     "VarianceConstrained",
     "WangLandau",
+    "WithPositions",
     "lowest",
+    "time_step_bias",
 ]

@@ -17,6 +17,7 @@ _HOME = {
     "LatticeHamiltonian": "lattice_hamiltonian",
     "ModelEntry": "catalogue",
     "ModelInfo": "loading",
+    "OccupationCalculator": "calculator",
     "PairExpansion": "pair_expansion",
     "PairHamiltonian": "pair_hamiltonian",
     "Relaxed": "relaxed",

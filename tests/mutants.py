@@ -11,7 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from alchemc.ensembles import Tempering
+from alchemc.ensembles import HMC, HybridMD, Tempering
+from alchemc.ensembles.dynamics.volume import VolumeMove
 from alchemc.potentials import PairExpansion
 from alchemc.potentials.relaxed import Relaxed
 from alchemc.potentials.response import onsite_energies, reduced
@@ -29,6 +30,7 @@ from alchemc.sampler import (
 from alchemc.sampler._inner_chain import InnerChain
 from alchemc.sampler._langevin import MatchedSwaps
 from alchemc.sampler._metropolis import draw_uniforms, settle
+from alchemc.sampler._surrogate_fit import with_field
 from alchemc.sampler._swaps import Swap, apply_swap, net_change
 
 
@@ -481,3 +483,48 @@ class TunesItsTurns(Tempering):
         exchanged = (after.walker != state.walker).reshape(-1, self.n_rungs).any(axis=1)
         object.__setattr__(self, "_next", self._next ^ exchanged[:, None])
         return after, probabilities
+
+
+class StaysAtTheReference(HybridMD):
+    """Goes on with the energies of the positions that chains started from: no refresh."""
+
+    def _followed(self, one, view):
+        return self.kernel, State(*(part[None] for part in one[:3]))
+
+
+class AcceptsEveryTrajectory(HMC):
+    """Leaves the Metropolis step of trajectories out."""
+
+    def _accepted(self, probability, uniforms):
+        return np.ones(len(uniforms), dtype=bool)
+
+
+class CountsOneAtomMore(VolumeMove):
+    """Takes V′/V to a power one too high: n + 1 in V, n + 2 in ln V."""
+
+    def _power(self, crystal, structures):
+        return super()._power(crystal, structures) + 1
+
+
+class ForgetsGhosts(HybridMD):
+    """Leaves the density of ghosts out of the acceptance."""
+
+    def _view(self, crystal, positions, cell, occupation):
+        view = super()._view(crystal, positions, cell, occupation)
+        view._ghosts = None
+        return view
+
+
+class FieldOfTheOccupation(SurrogateChain):
+    """Takes the site field from the gradient at the present occupation instead of λ̄."""
+
+    def refresh(self, state, hamiltonian):
+        kernel, state = super().refresh(state, hamiltonian)
+        if kernel.surrogate is None:  # not learnt yet
+            return kernel, state
+        here, there = (
+            reduced(hamiltonian.lattice, model.energy_and_gradient(state.occupations)[1][0])
+            for model in (hamiltonian, kernel.surrogate)
+        )
+        surrogate = with_field(kernel.surrogate, here - there)
+        return dataclasses.replace(kernel, surrogate=surrogate), state
