@@ -243,7 +243,7 @@ def _text(loop: Loop, axis: str) -> str:
         f"{abs(loop.difference[biggest]):.2g}{_unit('eV per site' * (loop.quantity == 'energy'))}"
     )
     far = loop.z[biggest]
-    sigma = f", {far:.1f}σ" if math.isfinite(far) else ""
+    sigma = f", {far:.{1 if far < 10 else 0}f}σ" if math.isfinite(far) else ""
     return (
         f"{at}up and down differ in the {loop.quantity} {span}{_unit(unit)} (by up to "
         f"{size}{sigma}): the chains remember where they came from, so these are metastable "
