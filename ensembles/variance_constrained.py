@@ -342,7 +342,7 @@ def _checked_kappa(kappa: object, constrained: Mapping[str, tuple[str, ...]]) ->
             )
     for name in constrained:
         value = values.get(name)
-        if not is_number(value) or not value > 0:
+        if value is None or not is_number(value) or value <= 0:
             raise InputError(
                 f"kappa of {name} is {shown(value)}; give a finite number above 0 (such as 200), "
                 "for all sublattices or for each"
