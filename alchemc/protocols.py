@@ -52,7 +52,9 @@ class Ensemble(Protocol):
 
     Optional, found by ``hasattr``: ``coordinates() -> dict``, the scalars that name a point of a
     run (``temperature``, ``mu_B_Ta`` …); ``free_sites``, bool [n_sites], sites whose species may
-    be flipped (all, where it is not given: swaps are always allowed).
+    be flipped (all, where it is not given: swaps are always allowed); ``fixed``, names of the
+    sublattices whose species counts it keeps; ``why_impossible(occupation) -> str | None``, the
+    reason and the remedy where a start has no weight.
     """
 
     @property

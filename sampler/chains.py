@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ensembles import Canonical
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Info, Kernel, State
 from ..records import Run, point_dataset
 from ..streams import spawn_generators
 from ..tuning import learn, summary_of
+from ._composition import fixed_sublattices
 
 __all__ = ["WarmUpReport", "draw_block", "rederive", "sample", "warm_up"]
 
@@ -332,12 +332,14 @@ def _starts(kernel: Kernel, occupations: np.ndarray, n_replicas: int | None) -> 
             f"n_replicas = {n_replicas}, but occupations hold {len(occupations)} starts: "
             "leave n_replicas out, or give one start [n_sites]"
         )
-    counts = kernel.hamiltonian.lattice.counts(kernel.hamiltonian.lattice.check(occupations))
+    lattice = kernel.hamiltonian.lattice
+    kept = np.isin(lattice.names, fixed_sublattices(kernel.ensemble))
+    counts = lattice.counts(lattice.check(occupations))[:, kept]
     differing = np.flatnonzero((counts != counts[:1]).any(axis=(1, 2)))
-    if len(differing) and isinstance(kernel.ensemble, Canonical):
+    if len(differing):
         raise InputError(
-            f"start {differing[0]} has other species counts than start 0: "
-            "canonical chains of one run share their composition"
+            f"start {differing[0]} has other species counts than start 0: chains of one run share "
+            "the composition that the ensemble fixes"
         )
     return occupations
 

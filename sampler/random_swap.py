@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..ensembles import Canonical, SemiGrandCanonical
+from ..ensembles import Canonical
 from ..protocols import Generators, Info, State
 from ._compiled import block_of
+from ._composition import at_fixed_counts
 from ._kernel import KernelBase
 from ._metropolis import draw_uniforms, evaluate_where, settle
 from ._swaps import FactorisedSwaps, Swap, apply_swap
@@ -91,13 +92,13 @@ class RandomSwap(KernelBase):
     ) -> tuple[State, dict[str, np.ndarray]] | None:
         """Block of steps in compiled code, as ``draw_block`` gives it; None where there is none.
 
-        The counts stay as they are, so the weight of both ensembles is exp(−βE).
+        The counts stay as they are, so the weight of all known ensembles is exp(−βE).
         """
         # A subclass may draw or weigh otherwise than the compiled code.
         if type(self) is not RandomSwap or not hasattr(self.hamiltonian, "run_swaps"):
             return None
-        ensemble = self.ensemble
-        if not (type(ensemble) is Canonical or type(ensemble) is SemiGrandCanonical):
+        ensemble = at_fixed_counts(self.ensemble)
+        if type(ensemble) is not Canonical:
             return None
         block = self.hamiltonian.run_swaps(
             state.occupations, state.energy, rngs, beta=ensemble.beta,
