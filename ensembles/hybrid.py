@@ -109,15 +109,20 @@ class HybridMD:
                 f"occupation_steps is {shown(self.occupation_steps)}; give a whole number, 0 or "
                 "more"
             )
-        crystal = self.crystal  # refuses models without forces
+        if hasattr(self.kernel, "n_rungs"):
+            raise InputError(
+                f"{type(self.kernel).__name__} is a ladder: make it from a HybridMD of one rung"
+            )
+        _ = self.crystal  # refuses models without forces
         if self.occupation_steps and not hasattr(self.hamiltonian, "at"):
             raise InputError(
                 f"{type(self.hamiltonian).__name__} has no at(positions, cell), which occupations "
                 "at moving positions need: give an energy model such as AlchemicalMACE"
             )
-        if self.dynamics.exact and getattr(self.hamiltonian, "dtype", "float64") != "float64":
+        precision = str(getattr(self.hamiltonian, "dtype", "float64"))
+        if self.dynamics.exact and "float64" not in precision:
             raise InputError(
-                f"HMC needs energies in double precision, not in {crystal.hamiltonian.dtype}: "
+                f"HMC needs energies in double precision, not in {precision}: "
                 'build the energy model with dtype="float64", or use Langevin'
             )
         if self.swap_displacements and _has_surrogate(self.kernel):

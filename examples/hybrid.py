@@ -1,0 +1,54 @@
+"""Order and lattice constant of Sr(Sc,Ta)O3 at zero pressure, atoms and cell moving.
+
+``python examples/hybrid.py [--temperatures 3000 2000] [--blocks 200] [--chains 2]``: blocks of a
+surrogate chain at fixed positions alternate with trajectories and volume moves at a fixed
+occupation, all exact. A cell of 40 atoms and the bundled potential; some five minutes.
+"""
+
+import argparse
+
+import numpy as np
+
+from alchemc import AlchemicalMACE, Canonical, HybridMD, SurrogateChain, analysis, builders, sample
+from alchemc.ensembles import HMC
+from alchemc.statistics import summary
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the temperatures and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[3000.0, 2000.0])
+    parser.add_argument("--blocks", type=int, default=200, help="blocks of each kind per chain")
+    parser.add_argument("--chains", type=int, default=2)
+    parser.add_argument("--size", type=int, default=2, help="cells along every axis, even")
+    options = parser.parse_args(arguments)
+
+    size = (options.size,) * 3
+    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.05, size=size)
+    mace = AlchemicalMACE(lattice, "bundled", device="cpu")
+    start = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, np.random.default_rng(1))
+    print("   T (K)        a (Å)        energy (eV)       rock-salt |ψ|²   trajectories   swaps")
+    for temperature in options.temperatures:
+        kernel = HybridMD(
+            SurrogateChain(mace, Canonical(lattice, temperature)),
+            HMC(step=3.0, n_steps=10, pressure=0.0),
+            occupation_steps=4,
+        )
+        run = sample(
+            kernel, start, n_replicas=options.chains, n_steps=options.blocks, seed=1,
+            warmup=max(4, options.blocks // 4),
+        )  # fmt: skip
+        point = run.samples
+        edge = np.cbrt(np.abs(np.linalg.det(point.cell.values)) / lattice.n_sites)
+        a, energy = summary(edge), summary(point.energy.values)
+        order = analysis.ordering_amplitude(lattice, point.occupation, "rock-salt")
+        moves = run.attrs["warm_up"]["parameters"]["positions"]["acceptance"]
+        print(
+            f"{temperature:8.0f}  {a.mean:8.4f} ± {a.error:.4f}  {energy.mean:9.2f} ± "
+            f"{energy.error:.2f}  {float(order['mean']):7.3f} ± {float(order['error']):.3f}  "
+            f"{moves:10.2f}  {float(point.acceptance.mean()):10.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
