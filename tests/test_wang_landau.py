@@ -455,7 +455,7 @@ def exchanged(kind, seed=1):
         int(((e < s.start) | (e >= s.stop)).sum()) for e, s in zip(after, parts, strict=True)
     )
     p_values = [
-        chisquare(np.bincount(e - s.start, minlength=6)[:6], N_PAIRS * p, sum_check=False).pvalue
+        float(chisquare(np.bincount(e - s.start, minlength=6), N_PAIRS * p, sum_check=False).pvalue)
         for e, s, p in zip(after, parts, laws, strict=True)
         if not outside
     ]
