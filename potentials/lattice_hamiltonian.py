@@ -373,8 +373,8 @@ class LatticeHamiltonian:
                 "two replicas share a generator, which threads would advance at once: give each "
                 "its own, as sampler.spawn_generators does"
             )
-        if not is_number(beta):
-            raise InputError(f"beta is {shown(beta)}; give a finite number in 1/eV")
+        if not is_number(beta) or beta < 0:
+            raise InputError(f"beta is {shown(beta)}; give a finite number in 1/eV, 0 or more")
         for name, value in (("n_draws", n_draws), ("thin", thin)):
             if not is_whole(value, least=1):
                 raise InputError(f"{name} is {shown(value)}; give a whole number, 1 or more")
