@@ -12,6 +12,13 @@ from .report_sections import capital, signed
 __all__ = ["along", "hysteresis_section", "plots", "point_word", "results_table"]
 
 
+CAPTIONS = {
+    "plot-slope": "<figcaption>Where it falls, one phase is unstable. It follows from the mean "
+    "composition, to one part in the number of sites; where that touches 0 or 1, it is worse."
+    "</figcaption>"
+}
+
+
 def along(results: Mapping[str, Any]) -> str:
     """Name what the figures run along, in words."""
     title = str(results["layout"]["title"])
@@ -42,7 +49,8 @@ def plots(results: Mapping[str, Any]) -> str:
     if all(point["acceptance"] for point in points):
         found.append(("plot-acceptance", "Acceptance"))
     return "".join(
-        f'<figure class="card"><h3>{title}</h3><div id="{name}" class="plot"></div></figure>'
+        f'<figure class="card"><h3>{title}</h3><div id="{name}" class="plot"></div>'
+        f"{CAPTIONS.get(name, '')}</figure>"
         for name, title in found
     )
 
