@@ -1,8 +1,9 @@
 """Moving positions measured: drift, time-step bias, NPT against integrals, and what a step costs.
 
-``python benchmarks/hybrid.py [nve] [bias] [npt] [barostat] [hmc] [cost]`` (all by default, about an
-hour); each part is merged into ``benchmarks/results/hybrid.json`` and printed. One process, one
-thread. The crystal is Sr2ScTaO6, 40 atoms, at 4.03 Å with the bundled potential, unless stated.
+``python benchmarks/hybrid.py [nve] [bias] [npt] [barostat] [hmc] [cost] [pressure]`` (all by
+default, about an hour); each part is merged into ``benchmarks/results/hybrid.json`` and printed.
+One process, one thread. The crystal is Sr2ScTaO6, 40 atoms, at 4.03 Å with the bundled potential,
+unless stated.
 
 - nve: total energy over 10 ps of ASE's velocity Verlet with `OccupationCalculator`, started at the
   lattice's positions with velocities of 2,000 K, so that it goes on at about 1,000 K.
@@ -13,7 +14,9 @@ thread. The crystal is Sr2ScTaO6, 40 atoms, at 4.03 Å with the bundled potentia
 - barostat: the temperature that ASE's own barostats take in a long run of the same toy.
 - hmc: effective samples of the energy per force call with masses of the elements and equal ones.
 - cost: milliseconds of the parts of a step, and how often kernels' moves are accepted at thermal
-  positions, in place and with exchanged displacements.
+  positions of a fixed cell, in place and with exchanged displacements.
+- pressure: mean volume at 1,000 K and 0 GPa by `HMC` with volume moves and by `NPT`, and where the
+  crystal gives way to a melt that fills any volume.
 """
 
 from __future__ import annotations
@@ -251,7 +254,7 @@ def cost():
             ("informed swaps in place", GibbsWithGradients(mace, ensemble), {}),
             ("surrogate", SurrogateChain(mace, ensemble), {}),
         ):
-            hybrid = HybridMD(kernel, HMC(3.0, 8, pressure=0.0), occupation_steps=4, **options)
+            hybrid = HybridMD(kernel, HMC(3.0, 8), occupation_steps=4, **options)
             rngs = spawn_generators(1, 4)
             hybrid, state, _ = hybrid.warm_up(hybrid.init(start, rngs), rngs, 20)
             accepted, moved, trajectories = [], [], []
@@ -265,13 +268,42 @@ def cost():
                 "accepted": float(np.mean(accepted)),
                 "blocks_that_moved": float(np.mean(moved)),
                 "trajectories_accepted": float(np.mean(trajectories)),
-                "volume_A3_per_atom": float(np.abs(np.linalg.det(state.cells)).mean() / 40),
             }
             print(cation, name, list(found.values())[-1], flush=True)
     return found
 
 
-PARTS = {f.__name__: f for f in (nve, bias, npt, barostat, hmc, cost)}
+def pressure():
+    """Volumes at zero pressure from the rock-salt order; each chain's last third."""
+    found = {}
+    mace, _ = mace_and_start()
+    cells = np.rint(mace.lattice.atoms.positions[mace.lattice.sites] / 4.03 - 0.25).astype(int)
+    ordered = (cells.sum(axis=1) % 2).astype(np.int8)
+    for name, temperature, dynamics in (
+        ("HMC, 1000 K", 1000.0, HMC(3.0, 8, pressure=0.0)),
+        ("NPT, 1000 K", 1000.0, NPT(2.0, 0.0, 20)),
+        ("HMC, 1500 K", 1500.0, HMC(3.0, 8, pressure=0.0)),
+        ("HMC, 2500 K", 2500.0, HMC(3.0, 8, pressure=0.0)),
+    ):
+        swaps = RandomSwap(mace, Canonical(mace.lattice, temperature))
+        hybrid = HybridMD(swaps, dynamics, occupation_steps=0)
+        rngs = spawn_generators(1, 2)
+        hybrid, state, _ = hybrid.warm_up(hybrid.init(np.stack([ordered] * 2), rngs), rngs, 25)
+        volumes = []
+        for _ in range(90):
+            state, _ = hybrid.step(state, rngs)
+            volumes.append(np.abs(np.linalg.det(state.cells)) / len(mace.lattice.atoms))
+        series = np.array(volumes)
+        found[name] = {
+            "A3_per_atom": float(series[30:].mean()),
+            "error": standard_error(series[30:]),
+            "last": [round(float(v), 2) for v in series[-1]],
+        }
+        print(name, found[name], flush=True)
+    return found
+
+
+PARTS = {f.__name__: f for f in (nve, bias, npt, barostat, hmc, cost, pressure)}
 
 
 def main(names):

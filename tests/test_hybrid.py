@@ -577,7 +577,7 @@ def test_what_cannot_be_sampled_is_refused_with_the_reason():
             return np.zeros(len(energy))
 
     for make, message in (
-        (lambda: HybridMD(RandomSwap(relaxed, here.ensemble), MOVES), "give the energy model that"),
+        (lambda: HybridMD(RandomSwap(relaxed, here.ensemble), MOVES), "cannot be both relaxed and"),
         (lambda: HybridMD(RandomSwap(pairs, here.ensemble), MOVES), "PairHamiltonian has no"),
         (lambda: HybridMD(RandomSwap(single, here.ensemble), MOVES), "HMC needs energies in"),
         (lambda: HybridMD(RandomSwap(NoViews(), here.ensemble), MOVES), r"has no at\("),
@@ -630,7 +630,7 @@ def test_the_bundled_potential_moves_with_a_surrogate():
 @pytest.mark.slow
 def test_the_example_runs(capsys):
     main = runpy.run_path(str(EXAMPLE))["main"]
-    main(["--temperatures", "3000", "--blocks", "4", "--chains", "1"])
+    main(["--temperatures", "1200", "--blocks", "4", "--chains", "1"])
     row = capsys.readouterr().out.splitlines()[1].split()
-    assert float(row[0]) == 3000.0
-    assert 3.9 < float(row[1]) < 4.2  # Å
+    assert float(row[0]) == 1200.0
+    assert 3.8 < float(row[1]) < 4.1  # Å

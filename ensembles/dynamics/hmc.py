@@ -48,7 +48,7 @@ class HMC:
         Leapfrog steps per trajectory.
     masses
         ``"species"``: those of the elements (they follow the species when occupations change);
-        ``"equal"``; or amu by element. No choice changes what is sampled.
+        ``"equal"``; or amu by element, the others ASE's. No choice changes what is sampled.
     pressure
         GPa; None for a fixed cell.
     cell

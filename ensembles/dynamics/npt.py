@@ -52,7 +52,7 @@ class NPT:
         fs; time scales of the thermostats and of the cell. By default 100 time steps and 300.
     masses
         ``"species"``: those of the elements (they follow the species when occupations change);
-        ``"equal"``; or amu by element.
+        ``"equal"``; or amu by element, the others ASE's.
 
     Raises
     ------
