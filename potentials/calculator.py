@@ -111,8 +111,8 @@ def check_positional(hamiltonian: Any) -> None:
     name = type(hamiltonian).__name__
     if hasattr(hamiltonian, "relaxed"):
         raise InputError(
-            f"{name} relaxes the positions, which cannot be both relaxed and moved or sampled: give "
-            "the energy model that it relaxes"
+            f"{name} relaxes the positions, which cannot be both relaxed and moved or sampled: "
+            "give the energy model that it relaxes"
         )
     views = hasattr(hamiltonian, "at") and hasattr(hamiltonian, "energy_forces_stress")
     if not (hasattr(hamiltonian, "forces_at") or views):

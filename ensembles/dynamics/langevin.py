@@ -44,7 +44,8 @@ class Langevin:
         Time steps per block.
     masses
         ``"species"``: those of the elements (they follow the species when occupations change);
-        ``"equal"``; or amu by element, the others ASE's. They change no average over positions but its bias.
+        ``"equal"``; or amu by element, the others ASE's. They change no average over positions but
+        its bias.
 
     Raises
     ------
