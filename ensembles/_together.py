@@ -2,7 +2,7 @@
 
 Every job runs in a thread of its own up to its next question to the model; when all jobs wait (or
 are done), the caller's thread answers all of them. Answers depend on the questions alone, so that
-results do not depend on which thread was faster.
+results depend neither on which thread was faster nor on how many run at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +25,8 @@ from ..protocols import Hamiltonian
 __all__ = ["Gathered", "gathered", "together"]
 
 T = TypeVar("T")
+
+LONG = 2e-3  # seconds
 
 
 class _Question(NamedTuple):
@@ -136,7 +139,7 @@ class _Conversation:
 
     def __init__(self, n_jobs: int) -> None:
         self._lock = threading.Lock()
-        self._busy = n_jobs
+        self._busy = 0
         self._all_wait = _closed()
         self._gates = [_closed() for _ in range(n_jobs)]
         self._questions: list[_Question | None] = [None] * n_jobs
@@ -149,12 +152,11 @@ class _Conversation:
     def run(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
         """Start the jobs, answer until none asks any more, and return their results."""
         try:
-            for place, job in enumerate(jobs):
-                self._start(place, job)
-            while self._wait():
-                waiting = [p for p, question in enumerate(self._questions) if question is not None]
-                answers = _answers([self._questions[p] for p in waiting])
-                self._reply(dict(zip(waiting, answers, strict=True)))
+            self._let_go([partial(self._start, place, job) for place, job in enumerate(jobs)])
+            while waiting := self._waiting():
+                answers = _answers([self._questions[place] for place in waiting])
+                replies = zip(waiting, answers, strict=True)
+                self._let_go([partial(self._reply, place, answer) for place, answer in replies])
         finally:
             self._finish()
         for error in self._errors:
@@ -200,18 +202,35 @@ class _Conversation:
             if self._busy == 0:
                 self._all_wait.release()
 
-    def _wait(self) -> bool:
-        """Wait until no job runs; whether there is something to answer."""
-        self._all_wait.acquire()
-        failed = any(error is not None for error in self._errors)
-        return not failed and any(question is not None for question in self._questions)
+    def _let_go(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Let jobs run up to their next question, or their end.
 
-    def _reply(self, answers: dict[int, _Answer]) -> None:
-        self._busy = len(answers)
-        for place, answer in answers.items():
-            self._questions[place], self._answers[place] = None, answer
-        for place in answers:
-            self._gates[place].release()
+        One after the other while they take less than it costs to have threads fight over the
+        interpreter; after the first that takes longer all others at once.
+        """
+        left = list(jobs)
+        while left:
+            begin = time.perf_counter()
+            self._let_go_at_once([left.pop(0)])
+            if time.perf_counter() - begin > LONG and left:
+                self._let_go_at_once(left)
+                return
+
+    def _let_go_at_once(self, jobs: Sequence[Callable[[], None]]) -> None:
+        self._busy = len(jobs)
+        for job in jobs:
+            job()
+        self._all_wait.acquire()
+
+    def _waiting(self) -> list[int]:
+        """Jobs that wait for an answer; none if one has failed."""
+        if any(error is not None for error in self._errors):
+            return []
+        return [place for place, question in enumerate(self._questions) if question is not None]
+
+    def _reply(self, place: int, answer: _Answer) -> None:
+        self._questions[place], self._answers[place] = None, answer
+        self._gates[place].release()
 
     def _finish(self) -> None:
         """Stop the jobs that still wait or are on their way to, wherever this one was stopped."""

@@ -856,7 +856,7 @@ def test_replicas_of_different_composition_are_refused_where_it_is_kept():
     rngs = sampler.spawn_generators(1, 4)
     with pytest.raises(InputError, match="rungs of chain 1 start with different species counts"):
         ladder.init(np.array([start, start, start, other]), rngs)
-    with pytest.raises(InputError, match="canonical chains of one run"):
+    with pytest.raises(InputError, match="chains of one run"):
         sample(ladder, np.array([start, other]), n_steps=2)
     with pytest.raises(InputError, match="3 occupations and 3 generators for 2 rungs"):
         ladder.init(np.array([start] * 3), rngs[:3])
