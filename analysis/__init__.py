@@ -11,6 +11,7 @@ from .estimates import derived, describe, summarize_series
 from .hysteresis import Loop, hysteresis
 from .long_range import ordering_amplitude, ordering_series
 from .overview import analyze_run
+from .reweighting import Reweighted, effective_fraction, reweighted
 from .round_trips import RoundTrips, round_trips
 from .short_range import warren_cowley, warren_cowley_series
 from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
@@ -24,6 +25,7 @@ __all__ = [
     "Coexistence",
     "Loop",
     "OrderingVector",
+    "Reweighted",
     "RoundTrips",
     "analyze_run",
     "apparent_transition",
@@ -31,6 +33,7 @@ __all__ = [
     "coexistence",
     "derived",
     "describe",
+    "effective_fraction",
     "energy_distribution",
     "heat_capacity",
     "hysteresis",
@@ -39,6 +42,7 @@ __all__ = [
     "ordering_amplitude",
     "ordering_series",
     "ordering_vector",
+    "reweighted",
     "round_trips",
     "shortcoming",
     "summarize_series",
