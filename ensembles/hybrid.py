@@ -268,13 +268,13 @@ class HybridMD:
         steps of its own at the positions of the first replica, from all replicas' occupations.
         Those steps move nothing but are counted in the calls.
         """
-        hybrid, infos, since = self, [], []
+        hybrid, infos, since = replace(self, dynamics=self.dynamics.resumed()), [], []
         learns = not self._learnt and self.occupation_steps and hasattr(self.kernel, "warm_up")
         alone = min(n // 2, THERMAL_STEPS) if learns else 0
         for step in range(1, n + 1):
             extra = np.zeros((len(rngs), 2), dtype=np.int64)
             if learns and step == alone + 1:
-                hybrid, extra = hybrid._taught(state, rngs)
+                hybrid, extra = hybrid._taught(state, rngs)  # noqa: SLF001
             here = hybrid if step > alone else replace(hybrid, occupation_steps=0)
             state, info, moves, report = here._advance(state, rngs)  # noqa: SLF001
             infos.append(
@@ -330,11 +330,14 @@ class HybridMD:
         return replace(self, kernel=kernel, dynamics=self._dynamics_for(ensemble))
 
     def carried_over(self, ensemble: Ensemble) -> HybridMD:
-        """Return the kernel for another point of a campaign, with what it learnt."""
-        if not hasattr(self.kernel, "carried_over"):
+        """Return the kernel for another point of a campaign, with what it learnt.
+
+        A kernel that learnt in a warm-up of its own, at thermal positions, does not learn again.
+        """
+        if self._learnt or not hasattr(self.kernel, "carried_over"):
             return self.rebind(ensemble=ensemble)
         kernel = self.kernel.carried_over(occupations_of(ensemble))
-        return replace(self, kernel=kernel, dynamics=self._dynamics_for(ensemble), _learnt=False)
+        return replace(self, kernel=kernel, dynamics=self._dynamics_for(ensemble))
 
     def _dynamics_for(self, ensemble: Ensemble | None) -> Dynamics:
         if not isinstance(ensemble, WithPositions):

@@ -437,6 +437,44 @@ def test_a_warm_up_goes_on_from_what_was_stored(kernel):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("part", [1, 10])
+def test_parts_of_a_warm_up_tune_step_sizes_as_one_warm_up_does(part):
+    sizes = []
+    for steps in (60, part):
+        hybrid, state, rngs = hybrids("swaps", "HMC")
+        for _ in range(60 // steps):
+            hybrid, state, _ = hybrid.warm_up(state, rngs, steps)
+        sizes.append(hybrid.dynamics.to_arrays())
+        used = hybrid.dynamics.summary()
+        assert used["time_step_fs"] == sizes[-1]["step"]["mean"]
+        assert used["volume_step"] == sizes[-1]["volume"]["mean"]
+    assert sizes[0] == sizes[1]
+
+
+def test_rungs_tune_their_steps_and_learn_once_for_all(monkeypatch):
+    taught = []
+
+    def counted(self, state, rngs, _taught=HybridMD._taught):
+        taught.append(self.ensemble.temperature)
+        return _taught(self, state, rngs)
+
+    monkeypatch.setattr(HybridMD, "_taught", counted)
+    here = system("swaps")
+    hybrid = HybridMD(SurrogateChain(here.model, here.ensemble, sweeps=3), HMC(1.0, 3), 1)
+    ladder = Tempering(hybrid, temperatures=[1000.0, 1200.0, 1400.0], move_rungs=False)
+    rngs = sampler.spawn_generators(1, 3)
+    state = ladder.init(np.repeat(here.states[:1], 3, axis=0), rngs)
+    ladder, state, _ = ladder.warm_up(state, rngs, 120)
+    assert taught == [1400.0]
+    for kernel in ladder.kernels:
+        found = kernel.summary()
+        assert found["kernel"]["surrogate"] == "fitted to gradients"
+        assert found["positions"]["time_step_fs"] > 8.0  # 3 where every part began anew
+        assert 0.55 < found["positions"]["acceptance"] < 0.9
+    again = hybrid.carried_over(here.ensemble.with_temperature(900.0))
+    assert not again._learnt  # there was nothing to carry
+
+
 @pytest.mark.parametrize("kernel", ["informed", "surrogate"])
 def test_a_replica_does_not_depend_on_which_others_run_beside_it(kernel):
     hybrid, state, rngs = hybrids(kernel, "HMC")

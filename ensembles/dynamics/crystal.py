@@ -63,6 +63,10 @@ class Dynamics(Protocol):
         """Move every replica by one block; its draws come from its own generator alone."""
         ...
 
+    def resumed(self) -> Self:
+        """Return the dynamics as tuning has left it, for another part of the warm-up."""
+        ...
+
     def tuned(self, report: Report) -> Self:
         """Return the dynamics after a block of the warm-up, still to be tuned further."""
         ...

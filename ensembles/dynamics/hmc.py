@@ -111,7 +111,7 @@ class HMC:
         if self.pressure is not None:
             move = VolumeMove(self.pressure, self.cell, self.uniform_in)
             structures, volume_accepted, volume_probability = move(
-                crystal, structures, self._sizes[1].value, rngs
+                crystal, structures, self._sizes[1].size, rngs
             )
             calls = calls + 1
         report = Report(accepted, probability, volume_accepted, volume_probability, calls)
@@ -126,7 +126,7 @@ class HMC:
         velocities = crystal.draw_velocities(masses, rngs)
         factor = 1.0 + JITTER * (2.0 * np.array([rng.random() for rng in rngs]) - 1.0)
         uniforms = np.array([rng.random() for rng in rngs])
-        dt = (self._sizes[0].value * units.fs * factor)[:, None, None]
+        dt = (self._sizes[0].size * units.fs * factor)[:, None, None]
         begin, forces = crystal.known(occupations, structures.positions, cells)
         start = begin + kinetic_energy(velocities, masses)
         positions, energy = structures.positions, begin.copy()
@@ -162,6 +162,11 @@ class HMC:
     def _sizes(self) -> tuple[StepSize, StepSize]:
         return self._tuning or (StepSize.at(float(self.step)), StepSize.at(float(self.volume_step)))
 
+    def resumed(self) -> HMC:
+        """Return the dynamics with the step sizes that tuning has come to, to be tuned further."""
+        step, volume = self._sizes
+        return replace(self, _tuning=(step.resumed(), volume.resumed()))
+
     def tuned(self, report: Report) -> HMC:
         """Return the dynamics with step sizes nearer to those that are accepted as wanted."""
         step, volume = self._sizes
@@ -184,7 +189,7 @@ class HMC:
         step, volume = self._sizes
         found = {
             "dynamics": "HMC, exact",
-            "time_step_fs": step.value,
+            "time_step_fs": step.size,
             "n_steps": self.n_steps,
             "masses": self.masses if isinstance(self.masses, str) else dict(self.masses),
             "acceptance": step.acceptance if step.count else None,
@@ -194,7 +199,7 @@ class HMC:
         return found | {
             "pressure_GPa": self.pressure,
             "cell": self.cell,
-            "volume_step": volume.value,
+            "volume_step": volume.size,
             "volume_acceptance": volume.acceptance if volume.count else None,
         }
 

@@ -110,6 +110,10 @@ class Langevin:
     ) -> np.ndarray:
         return crystal.projected(velocities + 0.5 * dt * forces / masses[:, :, None], masses)
 
+    def resumed(self) -> Langevin:
+        """Return the dynamics: there is nothing to tune."""
+        return self
+
     def tuned(self, report: Report) -> Langevin:  # noqa: ARG002
         """Return the dynamics: there is nothing to tune."""
         return self

@@ -168,6 +168,10 @@ class NPT:
 
     # ---- tuning and stores -----------------------------------------------------------------
 
+    def resumed(self) -> NPT:
+        """Return the dynamics: there is nothing to tune."""
+        return self
+
     def tuned(self, report: Report) -> NPT:  # noqa: ARG002
         """Return the dynamics: there is nothing to tune."""
         return self

@@ -23,18 +23,26 @@ class StepSize:
     .. math:: \ln ε_{k+1} = \ln ε_k + \frac{2}{(k + 3)^{0.6}} (a_k − a), \qquad
               \bar{\ln ε}_{k+1} = \bar{\ln ε}_k + k^{-0.75} (\ln ε_{k+1} − \bar{\ln ε}_k).
 
-    ``value`` is used while tuning, ``mean`` afterwards; ``acceptance`` is averaged likewise.
+    ``size`` is the one in use: ``value`` while tuning, ``mean`` once ``frozen``; ``acceptance`` is
+    averaged likewise. ``value`` is kept, so that tuning goes on from there in the next part of a
+    warm-up: parts do as one warm-up of their length does.
     """
 
     value: float
     mean: float
     count: int = 0
     acceptance: float = float("nan")
+    frozen: bool = False
 
     @classmethod
     def at(cls, value: float) -> StepSize:
         """Return a step size that nothing is known of yet."""
         return cls(value, value)
+
+    @property
+    def size(self) -> float:
+        """The step size in use."""
+        return self.mean if self.frozen else self.value
 
     def after(self, acceptance: float, target: float) -> StepSize:
         """Return the step size after a step that was accepted with this probability."""
@@ -47,11 +55,17 @@ class StepSize:
 
     def settled(self) -> StepSize:
         """Return the step size with its mean in use."""
-        return replace(self, value=self.mean)
+        return replace(self, frozen=True)
+
+    def resumed(self) -> StepSize:
+        """Return the step size with the one in use that tuning has come to."""
+        return replace(self, frozen=False)
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain numbers."""
-        numbers = {"value": self.value, "mean": self.mean, "count": self.count}
+        numbers = {
+            "value": self.value, "mean": self.mean, "count": self.count, "frozen": self.frozen
+        }  # fmt: skip
         return numbers | ({"acceptance": self.acceptance} if self.count else {})
 
     @classmethod
@@ -59,5 +73,5 @@ class StepSize:
         """Make the step size that ``to_arrays`` took apart."""
         return cls(
             float(arrays["value"]), float(arrays["mean"]), int(arrays["count"]),
-            float(arrays.get("acceptance", float("nan"))),
+            float(arrays.get("acceptance", float("nan"))), bool(arrays["frozen"]),
         )  # fmt: skip
