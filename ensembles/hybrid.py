@@ -159,9 +159,14 @@ class HybridMD:
         """State of chains at ``occupations`` [n_replicas, n_sites].
 
         Positions and cell are those that the energy model is bound to, the lattice's where it
-        names none. Two evaluations per replica.
+        names none. Two evaluations per replica, one where positions move alone.
+
+        Raises
+        ------
+        InputError
+            If the occupations do not fit, or the kernel cannot start from them.
         """
-        checked = self.kernel.init(occupations, rngs).occupations
+        checked = self._checked(occupations, rngs)
         atoms, model, n = self.hamiltonian.lattice.atoms, self.hamiltonian, len(rngs)
         cells = np.tile(np.array(getattr(model, "cell", atoms.cell.array), dtype=float), (n, 1, 1))
         positions = np.tile(
@@ -169,6 +174,18 @@ class HybridMD:
         )
         crystal = self.crystal
         return self._state(crystal, checked, crystal.recentred(positions, cells), cells)
+
+    def _checked(self, occupations: np.ndarray, rngs: Generators) -> np.ndarray:
+        """Return a valid copy of the starts, of any composition where positions move alone."""
+        if self.occupation_steps:
+            return self.kernel.init(occupations, rngs).occupations
+        checked = np.array(self.hamiltonian.lattice.check(occupations), dtype=np.int8)
+        if checked.ndim != 2 or len(checked) != len(rngs):
+            raise InputError(
+                f"occupations have shape {checked.shape} for {len(rngs)} generators: expected "
+                "[n_replicas, n_sites] and one generator per replica"
+            )
+        return checked
 
     def _state(
         self, crystal: Crystal, occupations: np.ndarray, positions: np.ndarray, cells: np.ndarray

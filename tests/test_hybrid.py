@@ -556,6 +556,13 @@ def test_positions_may_move_alone():
     assert (after.positions != state.positions).any(axis=(1, 2)).all()
     assert (info.sites == -1).all()
     assert info.accepted.all()
+    pure = alone.init(np.zeros_like(state.occupations), rngs)  # nothing there could be exchanged
+    moved, _ = alone.step(pure, rngs)
+    assert (moved.positions != pure.positions).any(axis=(1, 2)).all()
+    with pytest.raises(InputError, match="holds one species per sublattice"):
+        hybrid.init(np.zeros_like(state.occupations), rngs)
+    with pytest.raises(InputError, match=r"shape \(4,\) for 4 generators"):
+        alone.init(np.zeros(4, dtype=int), rngs)
 
 
 def test_the_ensemble_is_that_of_the_occupations_with_a_pressure():
