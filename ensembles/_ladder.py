@@ -22,6 +22,7 @@ __all__ = [
     "at_temperatures",
     "barriers",
     "can_move",
+    "check_cells",
     "checked_ladder",
     "conserved",
     "hottest",
@@ -43,6 +44,11 @@ def at_temperatures(ensemble: Ensemble, temperatures: Iterable[float]) -> list[E
         raise InputError(
             f"{type(ensemble).__name__} has no with_temperature: give the ladder as ensembles=[…]"
         )
+    if isinstance(temperatures, str) or not isinstance(temperatures, Iterable):
+        raise InputError(
+            f"temperatures are {shown(temperatures)}; give kelvin, one for each rung, such as "
+            "[900, 1000, 1100]"
+        )
     return [ensemble.with_temperature(temperature) for temperature in temperatures]
 
 
@@ -60,6 +66,9 @@ def at_potentials(ensemble: Any, chemical_potentials: Mapping[str, Any]) -> list
             "SemiGrandCanonical"
         )
     law: Any = ensemble
+    if "chemical_potentials" not in {part.name for part in fields(law)}:  # positions besides
+        inner = at_potentials(law.ensemble, chemical_potentials)
+        return [_changed(law, {"ensemble": one}) for one in inner]
     names, given = law.lattice.names, chemical_potentials
     if not isinstance(given, Mapping):
         raise InputError(
@@ -73,7 +82,7 @@ def at_potentials(ensemble: Any, chemical_potentials: Mapping[str, Any]) -> list
         for species in given.values()
         if isinstance(species, Mapping)
         for value in species.values()
-        if isinstance(value, Sequence | np.ndarray)
+        if _is_list(value)
     }
     if len(lengths) != 1:
         raise InputError(
@@ -85,11 +94,15 @@ def at_potentials(ensemble: Any, chemical_potentials: Mapping[str, Any]) -> list
         merged = {k: dict(v) for k, v in law.chemical_potentials.items()}
         for name, species in given.items():
             merged[name] = merged.get(name, {}) | {
-                symbol: float(value[rung]) if isinstance(value, Sequence | np.ndarray) else value
+                symbol: value[rung] if _is_list(value) else value
                 for symbol, value in species.items()
             }
-        rungs.append(_changed(ensemble, {"chemical_potentials": _without_fixed(ensemble, merged)}))
+        rungs.append(_changed(ensemble, {"chemical_potentials": merged}))
     return rungs
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
 
 
 def rungs_between(first: Ensemble, last: Ensemble, n_rungs: int) -> list[Ensemble]:
@@ -172,12 +185,16 @@ def checked_ladder(ensembles: Iterable[Ensemble], lattice: Lattice) -> tuple[Ens
         If there are fewer than two, they are not all on the lattice, some keep the composition of
         what others let fluctuate, or their temperatures neither rise nor fall throughout.
     """
+    if not isinstance(ensembles, Iterable):
+        raise InputError(f"ensembles are {shown(ensembles)}; give a list, one for each rung")
     rungs = tuple(ensembles)
     if len(rungs) < 2:
         raise InputError(
             f"a ladder of {len(rungs)} rungs exchanges nothing: give two ensembles or more"
         )
     for rung, ensemble in enumerate(rungs):
+        if not hasattr(ensemble, "lattice"):
+            raise InputError(f"rung {rung} is {shown(ensemble)}; give ensembles such as Canonical")
         if ensemble.lattice != lattice:
             raise InputError(
                 f"the ensemble of rung {rung} is on another lattice than the energy model: "
@@ -199,6 +216,20 @@ def checked_ladder(ensembles: Iterable[Ensemble], lattice: Lattice) -> tuple[Ens
                 "so sort them"
             )
     return rungs
+
+
+def check_cells(ensembles: Sequence[Ensemble]) -> None:
+    """Refuse a ladder on which the cell moves at some rungs alone.
+
+    A replica would bring its cell to rungs that keep theirs, which nothing there weighs.
+    """
+    pressures = [getattr(ensemble, "pressure", None) for ensemble in ensembles]
+    keeping = [rung for rung, pressure in enumerate(pressures) if pressure is None]
+    if 0 < len(keeping) < len(pressures):
+        raise InputError(
+            f"rung {keeping[0]} keeps its cell while others have a pressure: replicas exchange "
+            "their cells, too; give all rungs a pressure, or none"
+        )
 
 
 def conserved(ensemble: Ensemble) -> tuple[str, ...]:

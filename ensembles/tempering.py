@@ -20,6 +20,7 @@ from ._ladder import (
     at_temperatures,
     barriers,
     can_move,
+    check_cells,
     checked_ladder,
     hottest,
     rungs_between,
@@ -97,8 +98,8 @@ class Tempering:
     ------
     InputError
         If not exactly one ladder is given, it has fewer than two rungs, another lattice or
-        temperatures that are not monotonic, some rungs keep counts that others do not, ``steps`` is
-        no whole number above 0, or the kernel is a ladder itself.
+        temperatures that are not monotonic, some rungs keep counts or a cell that others do not,
+        ``steps`` is no whole number above 0, or the kernel is a ladder itself.
 
     Examples
     --------
@@ -155,6 +156,7 @@ class Tempering:
         kernels = tuple(kernel.rebind(hamiltonian=model, ensemble=ensemble) for ensemble in rungs)
         # What a kernel samples may be more than it was given: positions at a pressure, say.
         rungs = tuple(one.ensemble for one in kernels)
+        check_cells(rungs)
         self._set(
             kernels=kernels, ensembles=rungs, steps=int(steps), _given=rungs, _taught=0,
             _spacing=Spacing.of(rungs), _moves=bool(move_rungs) and can_move(rungs),

@@ -41,7 +41,7 @@ from alchemc import (
     sampler,
 )
 from alchemc.campaign.engine import _joined, _split
-from alchemc.ensembles import HMC, HybridMD, VarianceConstrained
+from alchemc.ensembles import HMC, HybridMD, Langevin, VarianceConstrained, WithPositions
 from alchemc.errors import InputError, ModelError
 from alchemc.protocols import Info, Kernel, State
 from alchemc.tuning import summary_of
@@ -53,6 +53,8 @@ from mutants import (
     TurnOfTheState,
 )
 from test_every_kernel import CASES, KERNELS, Counting, same, system
+from test_hybrid import SPRINGS
+from toy_crystal import ToyCrystal, ring
 from toys import CANONICAL_TOYS, RandomHamiltonian, bundled_table, chain_lattice, toy
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "tempering.py"
@@ -802,6 +804,33 @@ def test_walkers_that_make_no_sense_are_refused():
         analysis.round_trips(run)
 
 
+def test_potentials_run_along_a_ladder_of_moving_positions():
+    lattice = ring((("Sc", "Ta"), 2), (("O",), 2))
+    model = ToyCrystal(lattice, SPRINGS)
+    law = SemiGrandCanonical(lattice, 1000.0, {"Sc": 0.0, "Ta": 0.3})
+    flips = RandomFlip(model, law)
+    for pressure in (None, 0.5):
+        hybrid = HybridMD(flips, HMC(step=5.0, n_steps=2, pressure=pressure), 1)
+        ladder = Tempering(hybrid, chemical_potentials={"Ta": [0.1, 0.2, 0.4]})
+        points = [ensemble.coordinates() for ensemble in ladder.ensembles]
+        assert [point["mu_s0_Ta"] for point in points] == [0.1, 0.2, 0.4]
+        assert {point.get("pressure") for point in points} == {pressure}
+    closed = HybridMD(RandomSwap(model, Canonical(lattice, 1000.0)), Langevin())
+    with pytest.raises(InputError, match="WithPositions has no chemical potentials"):
+        Tempering(closed, chemical_potentials={"Ta": [0.1, 0.2]})
+
+
+def test_a_cell_that_moves_at_some_rungs_alone_is_refused():
+    lattice = ring((("Sc", "Ta"), 2), (("O",), 2))
+    law = Canonical(lattice, 1000.0)
+    hybrid = HybridMD(RandomSwap(ToyCrystal(lattice, SPRINGS), law), HMC(pressure=0.0), 1)
+    hot = law.with_temperature(1200.0)
+    with pytest.raises(InputError, match="rung 0 keeps its cell while others have a pressure"):
+        Tempering(hybrid, [WithPositions(law), hot])  # the kernel has a pressure for the other
+    Tempering(hybrid, [WithPositions(law), WithPositions(hot)])
+    Tempering(hybrid, [law, WithPositions(hot, 1.0)])
+
+
 # ---- what is refused -----------------------------------------------------------------------
 
 
@@ -824,6 +853,10 @@ def test_ladders_that_cannot_exchange_are_refused():
         ({"ensembles": [law, open_law]}, "keeps the counts of no sublattice"),
         ({"temperatures": [1000.0, 2000.0], "steps": 0}, "steps is 0"),
         ({"chemical_potentials": {"Ta": [0.0, 0.1]}}, "no chemical potentials"),
+        ({"temperatures": 1000.0}, r"temperatures are 1000\.0; give kelvin, one for each rung"),
+        ({"temperatures": "1000"}, "temperatures are '1000'"),
+        ({"ensembles": law}, "ensembles are Canonical"),
+        ({"ensembles": [law, 2000.0]}, r"rung 1 is 2000\.0; give ensembles"),
     ):
         with pytest.raises(InputError, match=message):
             Tempering(kernel, **options)
@@ -842,9 +875,23 @@ def test_ladders_that_cannot_exchange_are_refused():
         ({"Ta": [0.1, 0.2], "Sc": [0.1]}, r"lists of \[1, 2\] lengths"),
         ({"W": [0.1, 0.2]}, "not 'W'"),
         ([0.1, 0.2], "give lists by sublattice"),
+        ({"Ta": ["low", "high"]}, "chemical potential of Ta on B is 'low'; give a finite number"),
+        ({"Ta": [0.1, None]}, "chemical potential of Ta on B is None"),
+        ({"Ta": "12"}, "lists of no lengths"),
     ):
         with pytest.raises(InputError, match=message):
             Tempering(flips, chemical_potentials=given)
+
+
+def test_potentials_of_a_sublattice_that_keeps_its_counts_are_refused():
+    lattice = builders.perovskite(("Sr", "Ba"), ("Ti", "Zr"), "O", a=3.98, size=(2, 1, 1))
+    pairs = PairHamiltonian(lattice, {("A", "B"): [{("Sr", "Ti"): 0.02}]})
+    law = SemiGrandCanonical(lattice, 1000.0, {"B": {"Zr": 0.1}}, fixed=("A",))
+    flips = RandomFlip(pairs, law)
+    with pytest.raises(InputError, match="name the sublattice 'A', whose counts are fixed"):
+        Tempering(flips, chemical_potentials={"A": {"Ba": [0.0, 0.1]}})
+    ladder = Tempering(flips, chemical_potentials={"B": {"Zr": [0.0, 0.1]}})
+    assert [e.chemical_potentials["B"]["Zr"] for e in ladder.ensembles] == [0.0, 0.1]
 
 
 def test_replicas_of_different_composition_are_refused_where_it_is_kept():
