@@ -145,10 +145,13 @@ class DensityOfStates:
         """
         import xarray as xr  # noqa: PLC0415  (slow to import)
 
-        kelvin = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
+        try:
+            kelvin = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
+        except (TypeError, ValueError):
+            kelvin = np.array([np.nan])
         if kelvin.ndim != 1 or not (np.isfinite(kelvin) & (kelvin > 0)).all():
             raise InputError(f"temperatures are {shown(temperatures)}: give numbers above 0, in K")
-        self._refuse_beyond_the_cut(kelvin)
+        self.refuse_beyond_the_cut(kelvin)
         units = {"energy": "eV", "heat_capacity": "k_B", "entropy": "k_B", "free_energy": "eV"}
         values, errors = self.jackknife(lambda dos: dos._averages(kelvin))  # noqa: SLF001
         variables = {}
@@ -282,7 +285,14 @@ class DensityOfStates:
         observed = [_weighted(p, _mean(values)) for values in self.means.values()]
         return np.array([energy, capacity, entropy, -ln_z / beta, *observed])
 
-    def _refuse_beyond_the_cut(self, kelvin: np.ndarray) -> None:
+    def refuse_beyond_the_cut(self, kelvin: np.ndarray) -> None:
+        """Refuse temperatures (K) whose weight lies where states were left out.
+
+        Raises
+        ------
+        InputError
+            If more than 0.1 % of it lies on the last level of a range that was cut there.
+        """
         p = np.exp(self._log_weights(1.0 / (kB * kelvin)))
         for cut, level, where in zip(self.cut, (0, -1), ("lowest", "highest"), strict=True):
             if cut and p[:, level].max() > CUT_SHARE:

@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 
 from ..density_of_states import DensityOfStates
 from ..errors import InputError
+from ..sublattice import is_number, shown
 
 __all__ = ["Coexistence", "coexistence", "energy_distribution"]
 
@@ -52,7 +53,8 @@ def energy_distribution(density: DensityOfStates, temperature: float) -> xr.Data
     Raises
     ------
     InputError
-        If the temperature is not positive.
+        If the temperature is not positive, or more than 0.1 % of the weight lies on the last level
+        of a range that was cut there, as for ``density.averages``.
 
     Examples
     --------
@@ -61,8 +63,9 @@ def energy_distribution(density: DensityOfStates, temperature: float) -> xr.Data
     >>> energy_distribution(two, 1e9).values.round(3)
     array([0.333, 0.667])
     """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise InputError(f"temperature = {temperature} K is not positive; give it in K")
+    if not is_number(temperature) or temperature <= 0:
+        raise InputError(f"temperature = {shown(temperature)} is not positive; give it in K")
+    density.refuse_beyond_the_cut(np.array([float(temperature)]))
     return xr.DataArray(
         density.probabilities(temperature),
         {"energy": ("level", density.energies, {"units": "eV"})},
@@ -115,8 +118,8 @@ def coexistence(density: DensityOfStates, smoothing: float = 0.0) -> Coexistence
     >>> round(found.temperature), round(found.barrier, 2), round(found.latent_heat, 2)
     (580, 11.81, 1.0)
     """
-    if not (np.isfinite(smoothing) and smoothing >= 0):
-        raise InputError(f"smoothing = {smoothing} eV cannot be used; give 0 or more")
+    if not is_number(smoothing) or smoothing < 0:
+        raise InputError(f"smoothing = {shown(smoothing)} cannot be used; give eV, 0 or more")
     here = _dent(density, smoothing)
     if here is None:
         return None

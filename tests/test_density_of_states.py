@@ -6,6 +6,8 @@ its seed is fixed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.units import kB
@@ -126,7 +128,7 @@ def test_shapes_that_disagree_are_refused(energies, repeats, message):
         DensityOfStates(energies, repeats, n_sites=1, bin_width=1.0)
 
 
-@pytest.mark.parametrize("kelvin", [0.0, -1.0, np.nan, [300.0, 0.0]])
+@pytest.mark.parametrize("kelvin", [0.0, -1.0, np.nan, [300.0, 0.0], "hot", None])
 def test_temperatures_that_are_none_are_refused(kelvin):
     with pytest.raises(InputError, match="temperature"):
         four_spins().averages(kelvin)
@@ -202,8 +204,18 @@ def test_the_distribution_of_the_energy_adds_up_to_one():
     assert p.energy.attrs["units"] == "eV"
     mean = float((p * p.energy).sum())
     assert mean == pytest.approx(float(two_phases().averages(600.0).energy))
-    with pytest.raises(InputError, match="temperature"):
-        energy_distribution(two_phases(), 0.0)
+    for temperature in (0.0, np.nan, "600", None):
+        with pytest.raises(InputError, match=r"temperature = .* give it in K"):
+            energy_distribution(two_phases(), temperature)
+
+
+def test_a_distribution_is_refused_where_its_states_were_left_out():
+    dos = DensityOfStates([0.0, 0.1, 0.2], [[0.0, 2.0, 3.0]], 4, 0.1, cut=(True, False))
+    for ask in (dos.averages, lambda temperature: energy_distribution(dos, temperature)):
+        with pytest.raises(InputError, match=r"at 300 K 0\.86 of the weight lies on the lowest"):
+            ask(300.0)
+    whole = replace(dos, cut=(False, True))
+    assert float(energy_distribution(whole, 100.0)[0]) > 0.99
 
 
 def test_uneven_levels_hide_the_dent_and_smoothing_finds_it():
@@ -217,5 +229,6 @@ def test_uneven_levels_hide_the_dent_and_smoothing_finds_it():
     assert found.temperature == pytest.approx(1 / (kB * 20), rel=1e-3)
     assert found.latent_heat == pytest.approx(1.0, abs=0.02)
     assert abs(found.barrier - coexistence(smooth).barrier) < 1.0
-    with pytest.raises(InputError, match="smoothing"):
-        coexistence(dos, smoothing=-1.0)
+    for smoothing in (-1.0, "wide"):
+        with pytest.raises(InputError, match=r"smoothing = .* give eV, 0 or more"):
+            coexistence(dos, smoothing=smoothing)
