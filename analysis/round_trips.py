@@ -168,8 +168,11 @@ def _hot_last(rung: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 def _exchange_rates(rung: np.ndarray) -> np.ndarray:
-    """Fraction of the attempts that exchanged neighbours; every pair tries in every second draw."""
-    walkers = np.argsort(rung, axis=-1, kind="stable")
+    """Fraction of the attempts that exchanged neighbours; every pair tries in every second draw.
+
+    Of an even number of steps, in which all pairs have tried equally often.
+    """
+    walkers = np.argsort(rung, axis=-1, kind="stable")[(len(rung) - 1) % 2 :]
     pairs = walkers[:-1, :, :-1], walkers[:-1, :, 1:], walkers[1:, :, :-1], walkers[1:, :, 1:]
     exchanged = (pairs[0] == pairs[3]) & (pairs[1] == pairs[2])
     attempts = exchanged.shape[1] * len(exchanged) / 2

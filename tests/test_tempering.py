@@ -738,7 +738,13 @@ def test_replicas_that_are_never_refused_go_round_in_twice_the_rungs(record_prop
     assert found.mean_time == pytest.approx(10.0, abs=0.2)
     assert (found.trips >= 48).all()
     assert found.total == found.trips.sum()
-    np.testing.assert_allclose(found.exchange_rates, 1.0, atol=0.01)
+    np.testing.assert_array_equal(found.exchange_rates, 1.0)
+    walkers = np.stack([point.walker.values for point in run.points], axis=-1)
+    for few in (3, 4, 5, 6):  # draws, from either kind of turn on
+        for first in (0, 1):
+            rates = analysis.round_trips(walkers[first : first + few]).exchange_rates
+            np.testing.assert_array_equal(rates, 1.0)
+    assert np.isnan(analysis.round_trips(walkers[:2]).exchange_rates).all()
     # the fraction of replicas that come from the hot end falls evenly on the way
     np.testing.assert_allclose(found.hot_last, [0.0, 0.5, 0.5, 0.5, 1.0], atol=0.02)
     reverse = analysis.round_trips(run, hot="first")
