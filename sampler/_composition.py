@@ -51,7 +51,17 @@ def keeps_counts(ensemble: Ensemble) -> bool:
 
 
 def flippable_sites(ensemble: Ensemble, lattice: Lattice) -> np.ndarray:
-    """Sites that a kernel may flip, bool [n_sites]: free ones that may hold two species."""
+    """Sites that a kernel may flip, bool [n_sites]: free ones that may hold two species.
+
+    Raises
+    ------
+    InputError
+        If the ensemble is one of another lattice.
+    """
+    if ensemble.lattice is not lattice and ensemble.lattice != lattice:
+        raise InputError(
+            "the ensemble's lattice differs from the energy model's: build both from one Lattice"
+        )
     several = np.asarray(lattice.allowed).sum(axis=1) > 1
     free = getattr(ensemble, "free_sites", None)
     return several if free is None else several & np.asarray(free)

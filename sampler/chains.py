@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from ..records import Run, point_dataset
 from ..streams import spawn_generators
 from ..tuning import learn, summary_of
 from ._composition import fixed_sublattices
+from ._standstill import standing_still
 
 __all__ = ["WarmUpReport", "draw_block", "rederive", "sample", "warm_up"]
 
@@ -230,7 +232,14 @@ def sample(
     Raises
     ------
     InputError
-        If a number cannot be used, or the starts do not share their species counts.
+        If a number cannot be used, the kernel is none, or the starts do not share the species
+        counts that the ensemble fixes.
+
+    Warns
+    -----
+    UserWarning
+        If the kernel makes no move that changes something the ensemble lets vary: the composition,
+        or the arrangement on a sublattice of fixed counts.
 
     Examples
     --------
@@ -252,7 +261,12 @@ def sample(
             f"n_steps = {n_steps} is not a multiple of thin = {thin}: "
             f"use {n_steps // thin * thin or thin}"
         )
+    if not hasattr(kernel, "step"):
+        remedy = "call its run" if hasattr(kernel, "run") else "give one, such as RandomSwap"
+        raise InputError(f"{type(kernel).__name__} is no kernel that takes steps: {remedy}")
     starts = _starts(kernel, occupations, n_replicas)
+    if still := standing_still(kernel, kernel.hamiltonian.lattice.counts(starts[0])):
+        warnings.warn(still, UserWarning, stacklevel=2)
     n_chains, rungs = len(starts), int(getattr(kernel, "n_rungs", 1))
     starts = np.repeat(starts, rungs, axis=0)
     rngs = spawn_generators(seed, len(starts))
