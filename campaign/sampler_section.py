@@ -113,22 +113,27 @@ def refusal(sampler: Sampler, ensemble: str) -> str:
     done = [(part, moves(part, ensemble)) for part in sampler.parts]
     every = frozenset().union(*(found for _, found in done))
     for part, found in done:
-        word = part.kind if part.move is None else f"{part.kind} with move = '{part.move}'"
+        word = _word(part)
         if ensemble in _KEPT and "flip" in found:
             use = "random-swap" if ensemble == "canonical" else "table-exchange"
             return f"sampler: {word} changes {_KEPT[ensemble]}; use surrogate or {use}"
         if ensemble == "canonical" and "exchange" in found:
             return f"sampler: {word} changes {_KEPT[ensemble]}; use surrogate or random-swap"
-    words = " and ".join(dict.fromkeys(part.kind for part, _ in done))
-    if ensemble == "charge-neutral" and "exchange" not in every:
-        return (
-            f"sampler: {words} alone keeps the composition; use table-exchange, or a mixture with "
-            "it"
-        )
-    if ensemble not in _KEPT and "flip" not in every:
-        kept = "composition" if every == {"swap"} else "charge"
-        return (
-            f"sampler: {words} alone keeps the {kept}, which kind = '{ensemble}' lets fluctuate; "
-            "use surrogate or random-flip, or a mixture with one of them"
-        )
-    return ""
+    words = " and ".join(dict.fromkeys(_word(part) for part, _ in done))
+    need, others = (
+        ("exchange", "table-exchange") if ensemble == "charge-neutral" else ("flip", "random-flip")
+    )
+    if ensemble == "canonical" or need in every:
+        return ""
+    plain = [part.model_copy(update={"move": None}) for part, _ in done if part.move is not None]
+    use = "leave out 'move', or " if any(need in moves(part, ensemble) for part in plain) else ""
+    kept = "composition" if every == {"swap"} else "charge"
+    return (
+        f"sampler: {words} alone keeps the {kept}, which kind = '{ensemble}' lets fluctuate; "
+        f"{use}use surrogate or {others}, or a mixture with one of them"
+    )
+
+
+def _word(part: MixturePart | Sampler) -> str:
+    """Kernel as the campaign asked for it."""
+    return part.kind if part.move is None else f"{part.kind} with move = '{part.move}'"

@@ -399,7 +399,10 @@ def _check_dynamics(dynamics: Any) -> None:
             f"{name} samples no ensemble (it damps the fluctuations of temperature and volume): "
             "use NPT, or HMC with a pressure"
         )
-    raise InputError(f"dynamics is {shown(name)}; give HMC, Langevin or NPT of alchemc.ensembles")
+    raise InputError(
+        f"dynamics is {shown(name)}; give an object of alchemc.ensembles, such as HMC(step=1.0), "
+        "Langevin() or NPT(pressure=0.0)"
+    )
 
 
 def _has_surrogate(kernel: Any) -> bool:

@@ -114,7 +114,8 @@ class WangLandau:
             raise InputError(f"move is {shown(self.move)}; give 'swap' or 'flip'")
         if (self.composition is None) == (self.move == "swap"):
             raise InputError(
-                "swaps need a composition" if self.composition is None else
+                "swaps need a composition to keep, such as {'B': {'Sc': 0.5, 'Ta': 0.5}}"
+                if self.composition is None else
                 "flips visit every composition: leave composition out, or use move='swap'"
             )  # fmt: skip
         for name, least in (("n_windows", 1), ("n_walkers", 1), ("most_steps", 1)):
