@@ -145,7 +145,9 @@ def unconverged(quantities_by_point: Mapping[float | str, Mapping[str, Summary]]
             worst = shortcoming(Summary(0.0, 0.0, *_worst(moving), converged=False))
             reasons.append(f"{', '.join(moving)}: {worst}")
         if reasons:
-            text = f"At {_named(point)} the chains did not converge ({'; '.join(reasons)})."
+            name = _named(point)
+            pause = "," if ", " in name else ""
+            text = f"At {name}{pause} the chains did not converge ({'; '.join(reasons)})."
             found.append(Caveat("warning", "unconverged", text))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -15,14 +15,16 @@ from .commensurate import NAMED_ORDERS
 from .layout import TEMPERATURE, Layout, coordinates_of, layout
 from .point_results import (
     PointResult,
+    Tracked,
     finite,
     fitting_orders,
+    moving_fractions,
     number,
     open_sublattices,
     tracked_fractions,
 )
 
-__all__ = ["Loop", "hysteresis", "loop_dict", "loops_of", "quantities_of", "telling"]
+__all__ = ["Loop", "hysteresis", "loop_dict", "loops_of", "settled_loops", "telling"]
 
 CHANCE = 0.05
 """Probability that a run without hysteresis is said to have any, over all that is compared."""
@@ -115,10 +117,37 @@ def hysteresis(run: Run, orders: Sequence[str] | None = None) -> tuple[Loop, ...
         PointResult(run.lattice, point, where, measured, 0, free, tracked)
         for point, where in zip(points, coordinates, strict=True)
     ]
-    return loops_of(found, [quantities_of(result, found.axis) for result in results])
+    return settled_loops(found, results, moving_fractions(run, free))
 
 
-def quantities_of(result: PointResult, axis: str) -> dict[str, Summary]:
+def settled_loops(
+    found: Layout, results: Sequence[PointResult], moving: Collection[Tracked]
+) -> tuple[Loop, ...]:
+    """Loops of a run, after its points were settled where both ways agree.
+
+    Where they differ, a series that never changes is stuck, be its phase pure or not.
+
+    Parameters
+    ----------
+    found, results
+        How the points lie and what was measured at them; `PointResult.settle` is called.
+    moving
+        Fractions that are others elsewhere in the run.
+    """
+    loops = loops_of(found, [_quantities(result, found.axis) for result in results])
+    apart = {
+        (loop.curve, value)
+        for loop in loops
+        for value, differs in zip(loop.values, loop.differs, strict=True)
+        if differs
+    }
+    for result, place in zip(results, found.places, strict=True):
+        if (found.curves[place.curve], place.value) not in apart:
+            result.settle(moving)
+    return loops_of(found, [_quantities(result, found.axis) for result in results])
+
+
+def _quantities(result: PointResult, axis: str) -> dict[str, Summary]:
     """Return what is compared of a point, the most telling first."""
     if axis == TEMPERATURE and not result.fractions:
         return {"energy": result.energy, **result.orders}

@@ -24,11 +24,12 @@ from .caveats import (
     unconverged,
 )
 from .commensurate import NAMED_ORDERS
-from .hysteresis import Loop, loop_dict, loops_of, quantities_of, telling
+from .hysteresis import Loop, loop_dict, settled_loops, telling
 from .layout import TEMPERATURE, Layout, coordinates_of, few, layout
 from .point_results import (
     PointResult,
     fitting_orders,
+    moving_fractions,
     open_sublattices,
     tracked_fractions,
 )
@@ -66,8 +67,10 @@ def analyze_run(
     ``why``. Pairs with a species that is absent are left out of ``warren_cowley``. Where the
     composition fluctuates, ``composition`` holds the fractions by sublattice and species,
     ``fractions`` those that describe it, and ``free_energy_slopes`` ∂f/∂c in eV per site where its
-    variance is constrained. ``index`` is the point's among ``run.points``; ``label``, ``value``,
-    ``curve`` and ``direction`` say where it stands in ``layout``, which names what is scanned.
+    variance is constrained; ``pure`` names the phase where all draws of a point hold one species
+    per sublattice, so that nothing can vary. ``index`` is the point's among ``run.points``;
+    ``label``, ``value``, ``curve`` and ``direction`` say where it stands in ``layout``, which names
+    what is scanned.
     ``hysteresis`` compares the two ways of runs that go there and back, ``there_and_back`` says in
     a sentence per curve what it found.
     ``transition`` holds the apparent ordering temperature, ``caveats`` what qualifies all this.
@@ -111,7 +114,8 @@ def analyze_run(
         PointResult(run.lattice, point, where, measured, n_shells, free, tracked)
         for point, where in zip(sampled, coordinates, strict=True)
     ]
-    loops = loops_of(found, [quantities_of(result, found.axis) for result in results])
+    loops = settled_loops(found, results, moving_fractions(run, free))
+    loops = sorted(loops, key=lambda loop: _curves(found, rising).index(loop.curve))
     transition = _transition(results, found, list(measured))
     caveats = _caveats(run, results, found, loops, transition, left_out)
     return {
@@ -141,6 +145,11 @@ def _rising(found: Layout, coordinates: Sequence[Mapping[str, float]]) -> list[i
         return curve, place.curve, place.value, point.get("sweep", 0.0)
 
     return sorted(range(len(coordinates)), key=rank)
+
+
+def _curves(found: Layout, rising: Sequence[int]) -> list[str]:
+    """Names of the curves in the order in which their points are listed."""
+    return list(dict.fromkeys(found.curves[found.places[k].curve] for k in rising))
 
 
 def _layout_dict(found: Layout, free: Sequence[str]) -> dict[str, Any]:
@@ -281,13 +290,10 @@ def _caveats(  # noqa: PLR0917
             else []
         ),
         *_unconverged(results, found),
-        *missed_precision(
-            run.config.get("run", {}).get("precision", {}),
-            run.attrs.get("ended_by", ()),
-            in_order,
-        ),
+        *_missed_precision(run, results, in_order),
         *_of_charges(run),
         *_of_scans(run, found, loops),
+        *_settled(results, found),
         *general_caveats(run.lattice, run.config, swept, n_chains, guarded=guarded),
         *left_out,
     ]
@@ -305,6 +311,37 @@ def _unconverged(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
         f"{few(bad, '; ')}."
     )
     return [Caveat("warning", "unconverged", text)]
+
+
+def _missed_precision(
+    run: Run, results: Sequence[PointResult], points: Sequence[str]
+) -> list[Caveat]:
+    """Points that did not reach the precision asked for, but for pure phases: they have none."""
+    asked = run.config.get("run", {}).get("precision", {})
+    sampled = [k for k, point in enumerate(run.points) if point.sizes.get("draw", 0)]
+    pure = {k for k, result in zip(sampled, results, strict=True) if result.pure}
+    ended = zip(points, run.attrs.get("ended_by", ()), strict=False)
+    kept = [pair for k, pair in enumerate(ended) if k not in pure]
+    return missed_precision(asked, [reason for _, reason in kept], [name for name, _ in kept])
+
+
+def _settled(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
+    """Tell where a species is alone or absent in all draws, which has no error."""
+    at: dict[str, list[str]] = {}
+    for k in _rising(found, [result.coordinates for result in results]):
+        for what in results[k].settled:
+            at.setdefault(what, []).append(found.written[k])
+    if not at:
+        return []
+    n_draws = min(result.n_draws * result.n_chains for result in results if result.settled)
+    where = ", ".join(f"{what} ({few(names, '; ', 3)})" for what, names in at.items())
+    text = (
+        f"In every draw of every chain a species is alone on its sublattice, or absent: {where}. "
+        f"There is no error where nothing varies: of {n_draws:,} draws, were they independent, "
+        f"all else has a share below some {300 / n_draws:.2g} %. That chains do not leave a phase "
+        "does not show that it is the stable one."
+    )
+    return [Caveat("note", "pure", text)]
 
 
 def _of_charges(run: Run) -> list[Caveat]:

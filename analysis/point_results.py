@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ase.units import kB
 from ..errors import InputError
 from ..lattice import Lattice
 from ..records import Run
-from ..statistics import Summary
+from ..statistics import MIN_ESS, Summary
 from .caveats import Caveat, shortcoming
 from .commensurate import NAMED_ORDERS
 from .estimates import describe, scaled, sites_of, summarize_series
@@ -27,6 +27,7 @@ __all__ = [
     "finite",
     "fitting_orders",
     "fraction_name",
+    "moving_fractions",
     "number",
     "open_sublattices",
     "tracked_fractions",
@@ -34,6 +35,7 @@ __all__ = [
 
 UNKNOWN = Summary(math.nan, math.nan, math.nan, math.nan, False)
 ONE_SPECIES = "not defined in draws that hold one species"
+AT_AN_END = "the fraction never left 0 or 1, where no slope follows from it"
 
 Tracked = tuple[str, str]
 """Sublattice and species whose fraction is followed."""
@@ -50,21 +52,31 @@ def open_sublattices(run: Run) -> list[str]:
         coordinates = {f"{p}_{name}_{s}" for p in ("mu", "phi") for s in sublattice.species}
         if coordinates & named and len(sublattice.species) > 1:
             found.append(name)
-    return [name for name in found if _changes(run, name)] or found
+    return [name for name in found if len(_counts_seen(run, name)) > 1] or found
 
 
-def _changes(run: Run, sublattice: str) -> bool:
-    """Whether two draws of a run differ in the composition of a sublattice."""
-    n_species = len(run.lattice.sublattices[sublattice].species)
+def moving_fractions(run: Run, sublattices: Sequence[str]) -> set[Tracked]:
+    """Fractions that are not the same in all draws of a run and at its start."""
+    return {
+        (name, species)
+        for name in sublattices
+        for k, species in enumerate(run.lattice.sublattices[name].species)
+        if len({row[k] for row in _counts_seen(run, name)}) > 1
+    }
+
+
+def _counts_seen(run: Run, sublattice: str) -> set[tuple[int, ...]]:
+    """Species counts of a sublattice in the draws of a run, and at its start where it is known."""
+    species = run.lattice.sublattices[sublattice].species
     sites = sites_of(run.lattice, sublattice)
-    seen: set[tuple[int, ...]] = set()
+    start = run.config.get("sublattices", {}).get(sublattice, {}).get("composition") or {}
+    seen = {tuple(round(start.get(s, 0.0) * len(sites)) for s in species)} if start else set()
     for point in run.points:
         held = point["occupation"].transpose("draw", "chain", "site").to_numpy()[..., sites]
-        counts = np.stack([(held == k).sum(axis=-1) for k in range(n_species)], axis=-1)
-        seen |= {tuple(row) for row in np.unique(counts.reshape(-1, n_species), axis=0).tolist()}
-        if len(seen) > 1:
-            return True
-    return False
+        counts = np.stack([(held == k).sum(axis=-1) for k in range(len(species))], axis=-1)
+        rows = np.unique(counts.reshape(-1, len(species)), axis=0)
+        seen |= {tuple(row) for row in rows.tolist()}
+    return seen
 
 
 def tracked_fractions(lattice: Lattice, sublattices: Sequence[str], axis: str) -> list[Tracked]:
@@ -168,12 +180,37 @@ class PointResult:
         self.calls = {name: _total(point, name) for name in ("energy_calls", "gradient_calls")}
         self.composition = {name: _fractions(lattice, occupation, name) for name in free}
         self._tracked = tuple(tracked)
+        self.settled: list[str] = []
+        self.pure = ""
+        self._single = _one_species_each(lattice, occupation.to_numpy())
         self.orders: dict[str, Summary] = {}
         self.random: dict[str, float] = {}
         self.binder: dict[str, Summary] = {}
         for label, (name, sublattice) in orders.items():
             self._measure_order(lattice, occupation, label, name, sublattice, free)
         self.warren_cowley = _warren_cowley_rows(lattice, occupation, n_shells)
+
+    def settle(self, moving: Collection[Tracked]) -> None:
+        """Tell series that have nothing to vary from those that are stuck.
+
+        A fraction among ``moving`` that stays at 0 or 1 in 100 draws or more is ``settled``: it has
+        no error and does not count against convergence. Where such fractions leave a single
+        arrangement, neither does its energy, and ``pure`` names the phase.
+        """
+        if self.n_draws * self.n_chains < MIN_ESS:
+            return
+        alone = 0
+        for name, row in self.composition.items():
+            ends = {s: n.mean for s, n in row.items() if n.mean in (0.0, 1.0)}
+            ends = {s: mean for s, mean in ends.items() if (name, s) in moving}
+            row |= {species: _certain(mean) for species, mean in ends.items()}
+            whole = [f"{species} on {name}" for species, mean in ends.items() if mean == 1.0]
+            self.settled += whole or [f"no {species} on {name}" for species in ends]
+            alone += len(whole)
+        if self._single and alone == len(self.composition) > 0:
+            self.pure = ", ".join(self.settled)
+            if not self.energy.ess > 0:  # positions that move have energies of their own
+                self.energy = _certain(self.energy.mean)
 
     def _heat_capacity(self, energy: np.ndarray, n_sites: int) -> Summary:
         if self.n_draws < 4:
@@ -238,6 +275,11 @@ class PointResult:
                     found.setdefault(name, {})[species] = slope
         return found
 
+    def _slope_number(self, name: str, species: str, slope: Summary) -> dict[str, Any]:
+        if 0.0 < self.composition[name][species].mean < 1.0:
+            return number(slope)
+        return number(slope._replace(converged=False)) | {"why": AT_AN_END}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
@@ -246,12 +288,19 @@ class PointResult:
             "n_draws": self.n_draws,
             "n_chains": self.n_chains,
             "converged": self.converged,
+            "pure": self.pure,
             "energy": number(self.energy),
             "heat_capacity": number(self.heat_capacity) if self.closed else None,
             "acceptance": number(self.acceptance) if self.acceptance else None,
             "composition": _plain(self.composition),
             "fractions": {name: number(s) for name, s in self.fractions.items()},
-            "free_energy_slopes": _plain(self.slopes),
+            "free_energy_slopes": {
+                name: {
+                    species: self._slope_number(name, species, slope)
+                    for species, slope in row.items()
+                }
+                for name, row in self.slopes.items()
+            },
             "orders": {
                 label: _order_number(s) | {"random": finite(self.random[label])}
                 for label, s in self.orders.items()
@@ -264,6 +313,17 @@ class PointResult:
 
 def _plain(values: Mapping[str, Mapping[str, Summary]]) -> dict[str, dict[str, Any]]:
     return {name: {s: number(v) for s, v in row.items()} for name, row in values.items()}
+
+
+def _one_species_each(lattice: Lattice, occupation: np.ndarray) -> bool:
+    """Whether every sublattice holds one species, the same in all draws and chains."""
+    parts = [occupation[..., sites_of(lattice, name)] for name in lattice.names]
+    return all((part == part.flat[0]).all() for part in parts)
+
+
+def _certain(mean: float) -> Summary:
+    """Summary of what never varies and, for a reason that is known, could not."""
+    return Summary(mean, math.nan, math.nan, math.nan, True)
 
 
 def _order_number(result: Summary) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["compact", "decisive_numbers", "measured", "worst"]
+__all__ = ["compact", "decisive_numbers", "measured", "verdict", "worst"]
 
 DECIMALS_WITHOUT_ERROR = 4
 
@@ -26,7 +26,7 @@ def measured(number: Mapping[str, Any] | None) -> str:
     if number is None or number["mean"] is None:
         return "–"
     mean, error = _to_two_digits(number)
-    return f"{mean} ± {error}"
+    return mean if _certain(number) else f"{mean} ± {error}"
 
 
 def compact(number: Mapping[str, Any] | None) -> str:
@@ -38,10 +38,14 @@ def compact(number: Mapping[str, Any] | None) -> str:
     ('-38.1235(12)', '3.4(1.2)')
     >>> compact({"mean": 0.75, "error": 0.0996}), compact({"mean": 0.0, "error": None})
     ('0.75(10)', '0.0000(?)')
+    >>> compact({"mean": 0.0, "error": None, "converged": True})  # a pure phase
+    '0'
     """
     if number is None or number["mean"] is None:
         return "–"
     mean, error = _to_two_digits(number)
+    if _certain(number):
+        return mean
     return f"{mean}({error.replace('.', '').lstrip('0') if error.startswith('0.') else error})"
 
 
@@ -64,14 +68,34 @@ def worst(point: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
+def verdict(point: Mapping[str, Any]) -> str:
+    """Say whether a point converged, in a word.
+
+    Examples
+    --------
+    >>> verdict({"converged": True, "pure": "Zr on B"}), verdict({"converged": False})
+    ('pure', 'no')
+    """
+    if not point["converged"]:
+        return "no"
+    return "pure" if point.get("pure") else "yes"
+
+
 def decisive_numbers(point: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Numbers that have to converge for a point to count, by name."""
     return {"energy": point["energy"], **(point.get("fractions") or point["orders"])}
 
 
+def _certain(number: Mapping[str, Any]) -> bool:
+    """Whether a number has no error because nothing varies in a pure phase."""
+    return number["error"] is None and bool(number.get("converged"))
+
+
 def _to_two_digits(number: Mapping[str, Any]) -> tuple[str, str]:
     """Mean and error with as many decimals as two digits of the error have."""
     mean, error = number["mean"], number["error"]
+    if _certain(number) and mean == round(mean):
+        return f"{mean:.0f}", "?"
     if not error:
         return f"{mean:.{DECIMALS_WITHOUT_ERROR}f}", "?"
     exponent = math.floor(math.log10(float(f"{error:.1e}")))  # of the rounded error: 0.0996 is 0.10

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .numbers import compact, decisive_numbers, worst
+from .numbers import compact, decisive_numbers, verdict, worst
 from .report_sections import capital, signed
 
 __all__ = ["along", "hysteresis_section", "plots", "point_word", "results_table"]
@@ -154,11 +154,13 @@ def results_table(results: Mapping[str, Any]) -> str:
     )
     note = "A heat capacity can be red on its own: fluctuations converge later than means."
     what = "energy and fractions" if fractions else "energy and orders"
+    pure = "Pure: one phase in every draw, where nothing varies. "
     return (
         '<div class="scroll" tabindex="0" role="region" aria-labelledby="table-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         '<p class="hint below">In parentheses: the error of the last digits. Red: not converged, '
         f"for the reasons listed at the top. R-hat and ESS are the worst of {what}. "
+        f"{pure if any(point['pure'] for point in points) else ''}"
         f"{note if capacity else ''}</p>"
     )
 
@@ -200,7 +202,8 @@ def _cell(number: Mapping[str, Any] | None) -> str:
 
 def _verdict(point: Mapping[str, Any]) -> str:
     if point["converged"]:
-        return '<td class="good">✓ yes</td>'
+        title = f' title="{escape(point["pure"], quote=True)} alone"' if point["pure"] else ""
+        return f'<td class="good"{title}>✓ {verdict(point)}</td>'
     decisive = decisive_numbers(point)
     why = "; ".join(f"{name}: {n['why']}" for name, n in decisive.items() if not n["converged"])
     return f'<td class="bad" title="{escape(why, quote=True)}">✗ no</td>'

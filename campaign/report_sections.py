@@ -39,6 +39,7 @@ TITLES = {
     "hysteresis": "Hysteresis.",
     "charge": "Charged cells.",
     "one-way": "One way.",
+    "pure": "Pure phases.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",
 }
@@ -169,6 +170,8 @@ def _convergence_card(points: Sequence[Mapping[str, Any]]) -> str:
     kind = "good" if good == len(points) else "bad"
     what = "composition" if points[0]["fractions"] else "every order"
     remark = f"R-hat below 1.01 and 100 effective draws, for energy and {what}"
+    pure = sum(bool(point["pure"]) for point in points)
+    remark += f"; {pure} of them pure phases, where nothing varies" if pure else ""
     alone = len({point["temperature"] for point in points}) == len(points)
     where = "temperatures" if alone else "points"
     return _card(f"Converged {where}", f"{good} of {len(points)}", remark, kind)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..analysis.layout import TEMPERATURE, layout, unit_of
 from ..potentials.catalogue import element_ranges
-from .numbers import compact, worst
+from .numbers import compact, verdict, worst
 
 if TYPE_CHECKING:
     from ..potentials.catalogue import ModelEntry
@@ -112,7 +112,7 @@ def _cells(results: Results, point: Results) -> dict[str, str]:
         cells["C\n(k_B/site)"] = compact(point["heat_capacity"])
     cells["acc."] = f"{point['acceptance']['mean']:.2f}" if point["acceptance"] else "–"
     cells |= {name: compact(number) for name, number in point["orders"].items()}
-    cells |= {"ESS": ess, "R-hat": rhat, "ok": "yes" if point["converged"] else "no"}
+    cells |= {"ESS": ess, "R-hat": rhat, "ok": verdict(point)}
     return cells
 
 

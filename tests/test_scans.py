@@ -636,6 +636,76 @@ def test_metastable_branches_show_in_the_terminal_and_the_report(stuck, capsys):
     assert "any mixture of Ti, Zr" in page
 
 
+def test_pure_ends_of_a_scan_are_told_from_chains_that_are_stuck(stuck):
+    results = analysis.analyze_run(stuck)
+    points = {(p["value"], p["direction"]): p for p in results["points"]}
+    for value, phase in ((-2.0, "Ti on B"), (2.0, "Zr on B")):
+        for way in ("up", "down"):
+            assert points[value, way]["pure"] == phase
+            assert points[value, way]["converged"]
+    for way in ("up", "down"):  # one species there too, but the other way holds the other one
+        assert not points[0.0, way]["pure"]
+        assert not points[0.0, way]["converged"]
+        assert "never changed" in points[0.0, way]["energy"]["why"]
+    (caveat,) = [c for c in results["caveats"] if c["code"] == "pure"]
+    assert caveat["level"] == "note"
+    assert "Ti on B (3,000 K, μ(Zr) on B = −2 eV, up; " in caveat["text"]
+    assert "of 120 draws" in caveat["text"]
+    assert "below some 2.5 %" in caveat["text"]
+    assert [loop.text for loop in analysis.hysteresis(stuck)] == [
+        loop["text"] for loop in results["hysteresis"]
+    ]
+    page = report_page(stuck, results)
+    assert 'title="Zr on B alone">✓ pure</td>' in page
+    assert "<b>Pure phases.</b>" in page
+
+
+def test_a_scan_of_pure_phases_is_done_and_has_no_precision_to_miss(capsys):
+    pure = ("[0.05, -0.05]", "[-6.0, 6.0]")
+    precise = ("seed = 11", "seed = 11\nprecision = { composition = 0.01 }")
+    text = SCAN
+    for old, new in (pure, precise, ("draws = 25", "draws = 50"), ("warmup = 7", "warmup = 99")):
+        text = text.replace(old, new)
+    Path("scan.toml").write_text(text)
+    assert main(["run", "scan.toml", "-o", "run", "--quiet"]) == 0
+    output = capsys.readouterr()
+    assert not output.err
+    assert re.search(r"3000 +6 +up +1 +-?[0-9.]+ +[0-9.]+ +– +– +pure", output.out)
+    codes = [c["code"] for c in analysis.analyze_run(campaign.open_run("run"))["caveats"]]
+    assert "pure" in codes
+    assert not {"unconverged", "precision"} & set(codes)
+
+
+def test_a_composition_that_no_draw_ever_left_is_not_called_a_phase():
+    lattice = build.build_crystal(scan(), Path()).lattice
+    arrays = {"occupation": np.ones((100, 2, 8), int), "energy": np.zeros((100, 2))}
+    where = {"temperature": 900.0, "mu_B_Ti": 0.0, "mu_B_Zr": 0.1}
+    (point,) = analysis.analyze_run(Run((point_dataset(arrays, where),), lattice))["points"]
+    assert not point["pure"]
+    assert not point["converged"]
+
+
+def test_a_species_that_stays_away_leaves_the_others_to_be_judged():
+    from alchemc import builders
+
+    lattice = builders.rocksalt(("Mg", "Ca", "Sr"), "O", a=4.6)
+    rng = np.random.default_rng(2)
+    points = tuple(
+        point_dataset(
+            {"occupation": rng.integers(0, n, (200, 2, 4)), "energy": rng.normal(size=(200, 2))},
+            {"temperature": 900.0, "mu_cation_Sr": mu},
+        )
+        for n, mu in ((2, -0.4), (3, 0.0))
+    )
+    results = analysis.analyze_run(Run(points, lattice))
+    first = results["points"][0]
+    assert first["converged"]
+    assert not first["pure"]
+    assert first["composition"]["cation"]["Sr"]["mean"] == 0.0
+    (caveat,) = [c for c in results["caveats"] if c["code"] == "pure"]
+    assert "no Sr on cation (900 K, μ(Sr) on cation = −0.4 eV)" in caveat["text"]
+
+
 def test_sweeps_of_the_temperature_are_compared_both_ways():
     text = TOY.replace("[1000, 2000]", '[4000, 8000, 16000]\nsweep = "both"')
     run = start(campaign.parse_config(text.replace("draws = 25", "draws = 120")))
