@@ -18,6 +18,7 @@ from .caveats import (
     Caveat,
     above_melting,
     general_caveats,
+    held_too_closely,
     landscape,
     missed_precision,
     outside_domain,
@@ -292,6 +293,7 @@ def _caveats(  # noqa: PLR0917
         *_unconverged(results, found),
         *_missed_precision(run, results, in_order),
         *_of_charges(run),
+        *_held_too_closely(run, results),
         *_of_scans(run, found, loops),
         *_settled(results, found),
         *general_caveats(run.lattice, run.config, swept, n_chains, guarded=guarded),
@@ -360,6 +362,11 @@ def _of_charges(run: Run) -> list[Caveat]:
         "was trained on neutral crystals knows no charge; kind = 'charge-neutral' keeps it."
     )
     return [Caveat("warning", "charge", text)]
+
+
+def _held_too_closely(run: Run, results: Sequence[PointResult]) -> list[Caveat]:
+    texts = [held_too_closely(run.lattice, result.coordinates) for result in results]
+    return [Caveat("warning", "stiff", text) for text in dict.fromkeys(texts) if text]
 
 
 def _of_scans(run: Run, found: Layout, loops: Sequence[Loop]) -> list[Caveat]:

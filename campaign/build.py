@@ -14,8 +14,8 @@ from ..errors import InputError
 from ..lattice import Lattice, Sublattice
 from ..protocols import Ensemble, Hamiltonian, Kernel
 from .config import BUNDLED, DEFAULT_MODELS, PROTOTYPE_KEYS, SCALARS, Config, SublatticeSection
-from .ensemble_section import DEFAULT_KAPPA, OPEN
-from .points import charge_of, check_names, check_start, equal_parts
+from .ensemble_section import OPEN
+from .points import charge_of, check_names, check_start, default_kappa, equal_parts
 from .precision import order_series
 from .sampler_section import MixturePart, Sampler
 
@@ -184,7 +184,7 @@ def _with_ensemble(config: Config, lattice: Lattice) -> Config:
     if section.scan is not None:
         changes["sweep"] = section.direction
     if section.kind == "variance-constrained" and section.kappa is None:
-        changes["kappa"] = DEFAULT_KAPPA
+        changes["kappa"] = default_kappa(config, lattice)
     if section.kind == "charge-neutral" and section.charge is None:
         counts = lattice.composition_counts(_full_composition(config, lattice))
         held = charge_of(lattice, counts)

@@ -11,9 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .section import Finite, Name, Positive, Section, quoted
 
-__all__ = ["DEFAULT_KAPPA", "OPEN", "Ensemble", "Scan", "Visit"]
+__all__ = ["OPEN", "Ensemble", "Scan", "Visit"]
 
-DEFAULT_KAPPA = 200.0
 OPEN = ("semi-grand", "variance-constrained")
 """Kinds in which every site may change its species by itself."""
 
@@ -25,6 +24,10 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 }
 _FIELDS = {"chemical_potentials": "mu", "phi": "phi"}
 _UNITS = {"chemical_potentials": "a number of eV", "phi": "a number"}
+_EXAMPLES = {
+    "chemical_potentials": "chemical_potentials = { B = { Ta = [-0.2, 0.0, 0.2] } }",
+    "phi": "phi = { B = { Sc = [-1.8, -1.0, -0.2] } }, for every species but the last",
+}
 _RANGE = ("from", "to", "steps")
 _MOST_STEPS = 1000
 
@@ -63,7 +66,7 @@ def _scannable(field: str) -> BeforeValidator:
     def read(given: Any) -> Values | None:
         if given is None:
             return None
-        example = f"{{ B = {{ Ta = {'[-0.2, 0.0, 0.2]' if field == 'phi' else '0.1'} }} }}"
+        example = _EXAMPLES[field]
         if not isinstance(given, Mapping) or not given:
             raise ValueError(
                 f"{given!r}: give {_UNITS[field]} by sublattice and species, {example}"
@@ -130,6 +133,7 @@ class Ensemble(Section):
     a list or ``{ from, to, steps }``: it is scanned at every temperature. Without such a list the
     temperatures are swept. ``sweep`` is the direction, ``"both"`` goes there and back: by default
     temperatures fall once and scans go up and down. ``fixed`` sublattices keep their composition.
+    ``kappa`` is by default half the sites of the smallest sublattice that fluctuates, 200 at most.
     ``charge`` is the sum over the sites of a charge-neutral run: by default minus the spectators'
     charge, or that of the start where they have none.
     """
@@ -152,8 +156,7 @@ class Ensemble(Section):
                 raise ValueError(f"'{key}' belongs to kind = {homes}, not to '{self.kind}'")
         for key in _FIELDS:
             if key in own and getattr(self, key) is None:
-                example = f"{key} = {{ B = {{ Ta = [-0.2, 0.0, 0.2] }} }}"
-                raise ValueError(f"kind = '{self.kind}' needs '{key}', such as {example}")
+                raise ValueError(f"kind = '{self.kind}' needs '{key}', such as {_EXAMPLES[key]}")
         return self
 
     @model_validator(mode="after")

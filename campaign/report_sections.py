@@ -39,6 +39,7 @@ TITLES = {
     "hysteresis": "Hysteresis.",
     "charge": "Charged cells.",
     "one-way": "One way.",
+    "stiff": "Composition held too closely.",
     "pure": "Pure phases.",
     "order-left-out": "Orders left out.",
     "incomplete-star": "Incomplete star.",

@@ -55,7 +55,8 @@ class VarianceConstrained:
         φ by sublattice and species: ``{"B": {"Sc": -1.0}}``, for every species but the last of
         every free sublattice. With one sublattice its name may be left out.
     kappa
-        κ, one number or one by sublattice, above zero.
+        κ, one number or one by sublattice, above zero; N_s/2 or so. Above 2N_s a chain stands on
+        one or two compositions, whose mean tells little of the free energy.
     fixed
         Names of sublattices that keep their counts; they have neither φ nor κ.
 
@@ -213,9 +214,10 @@ class VarianceConstrained:
 
         .. math:: ⟨∂(βF/N_s)/∂c_k⟩ = −2κ(⟨c_k⟩ + φ_k/2)
 
-        but for what the weight leaves at c = 0 and 1, and for the counts being whole: a relative
-        error of the order of 1/N_s. It is linear in the counts, so that those of single draws may
-        be given and averaged afterwards. Multiply by k_BT for eV per site.
+        but for what the weight leaves at c = 0 and 1, and for the counts being whole. The slope of
+        an ideal mixture (8 sites or more, c from 0.2 to 0.8) is off by 0.12 at most where κ ≤ N_s,
+        but by 0.3 at κ = 2N_s and 1.4 at 4N_s. It is linear in the counts, so that those of single
+        draws may be given and averaged afterwards. Multiply by k_BT for eV per site.
 
         Parameters
         ----------

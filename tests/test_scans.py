@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -161,6 +162,11 @@ REFUSED = {
         '"random-flip"',
         '"random-swap"',
         ["random-swap alone keeps the composition", "surrogate or random-flip"],
+    ),
+    "a surrogate that only swaps": (
+        '"random-flip"',
+        '"surrogate"\nmove = "swap"',
+        ["surrogate with move = 'swap' alone", "leave out 'move'"],
     ),
     "exchanges alone": ('"random-flip"', '"table-exchange"', ["alone keeps the charge"]),
     "a move of a kernel that has one": (
@@ -462,6 +468,14 @@ def test_a_charge_neutral_start_must_be_neutral_and_have_charges():
         scan(('"surrogate"', '"random-flip"'), text=NEUTRAL)
 
 
+def test_a_charge_that_leaves_the_composition_no_choice_is_refused_before_the_run():
+    fixed = ("temperatures = [2000]", 'temperatures = [2000]\nfixed = ["A"]')
+    on_b = ("{ A = { Sr = [-0.1, 0.1] } }", "{ B = { Ti = [-0.1, 0.1] } }")
+    with pytest.raises(InputError, match=r"cannot be sampled: .* no species count free"):
+        start(scan(fixed, on_b, text=NEUTRAL))
+    assert not Path("run").exists()
+
+
 def test_the_charge_of_the_start_is_kept_where_spectators_have_none():
     config = scan(("spectator_charges = { O = -2 }\n", ""), text=NEUTRAL)
     config = scan(("{ Al = 0.5, Ti = 0.5 }", "{ Al = 0.25, Ti = 0.75 }"), text=NEUTRAL).model_copy(
@@ -506,10 +520,42 @@ def test_slopes_of_the_free_energy_are_those_of_the_ensemble_and_of_enumeration(
 
 def test_kappa_has_a_default_and_the_last_species_no_phi():
     run = start(scan(("kappa = 20", ""), text=CONSTRAINED))
-    assert run.config["ensemble"]["kappa"] == 200.0
-    assert float(run.points[0]["kappa"]) == 200.0
+    assert run.config["ensemble"]["kappa"] == 4.0  # half of eight sites
+    assert float(run.points[0]["kappa"]) == 4.0
+    assert "stiff" not in [c["code"] for c in analysis.analyze_run(run)["caveats"]]
     with pytest.raises(InputError, match="last species"):
         start(scan(("Ti = [-1.6", "Zr = [-1.6"), text=CONSTRAINED), "other")
+
+
+def test_a_kappa_that_holds_one_composition_is_told_before_and_after():
+    told: list[str] = []
+    run = start(scan(("kappa = 20", "kappa = 200"), text=CONSTRAINED), warn=told.append)
+    (line,) = told
+    assert "κ = 200 holds fractions on B to 0.018, less than half the step 1/8" in line
+    assert "take κ = 4" in line
+    (caveat,) = [c for c in analysis.analyze_run(run)["caveats"] if c["code"] == "stiff"]
+    assert caveat["text"] == line
+
+
+@pytest.mark.parametrize("n", [8, 32])
+def test_slopes_of_an_ideal_mixture_are_as_far_off_as_stated(n):
+    """Exact sums: 0.12 k_BT at κ = N, 0.3 at 2N, 1.4 at 4N."""
+    counts = np.arange(n + 1)
+    log_ways = np.array([math.log(math.comb(n, int(k))) for k in counts])
+
+    def worst(kappa):
+        errors = []
+        for phi in np.linspace(-1.6, -0.4, 61):
+            log = log_ways - kappa * n * (counts / n + phi / 2) ** 2
+            p = np.exp(log - log.max())
+            mean = p @ counts / n / p.sum()
+            errors.append(abs(-2 * kappa * (mean + phi / 2) - math.log(mean / (1 - mean))))
+        return max(errors)
+
+    assert worst(n / 2) < 0.08
+    assert worst(n) < 0.12
+    assert worst(2 * n) < 0.3
+    assert 1.0 < worst(4 * n) < 1.4
 
 
 # ---- hysteresis ------------------------------------------------------------------------------
