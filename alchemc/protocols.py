@@ -22,8 +22,9 @@ Generators = Sequence[np.random.Generator]
 class Hamiltonian(Protocol):
     """An energy model over occupations of a lattice.
 
-    ``at(positions, cell)`` (the same model bound to other positions) and
-    ``hessian_product(lam, direction)`` are optional and found by ``hasattr``.
+    Optional, found by ``hasattr``: ``hessian_product(lam, direction)``; ``at(positions, cell)``, the
+    same model bound to other positions, and ``forces_at(occupations, positions, cells)`` (energies
+    [n], forces [n, n_atoms, 3] in eV/Å, stress [n, 3, 3]), both for positions that are sampled.
     """
 
     lattice: Lattice
@@ -53,8 +54,9 @@ class Ensemble(Protocol):
     Optional, found by ``hasattr``: ``coordinates() -> dict``, the scalars that name a point of a
     run (``temperature``, ``mu_B_Ta`` …); ``free_sites``, bool [n_sites], sites whose species may
     be flipped (all, where it is not given: swaps are always allowed); ``fixed``, names of the
-    sublattices whose species counts it keeps; ``why_impossible(occupation) -> str | None``, the
-    reason and the remedy where a start has no weight.
+    sublattices whose species counts it keeps; ``with_temperature(kelvin) -> Ensemble``, the same at
+    another temperature, for ladders and annealing; ``why_impossible(occupation) -> str | None``,
+    the reason and the remedy where a start has no weight.
     """
 
     @property
