@@ -22,9 +22,10 @@ Generators = Sequence[np.random.Generator]
 class Hamiltonian(Protocol):
     """An energy model over occupations of a lattice.
 
-    Optional, found by ``hasattr``: ``hessian_product(lam, direction)``; ``at(positions, cell)``, the
-    same model bound to other positions, and ``forces_at(occupations, positions, cells)`` (energies
-    [n], forces [n, n_atoms, 3] in eV/Å, stress [n, 3, 3]), both for positions that are sampled.
+    Optional, found by ``hasattr``: ``hessian_product(lam, direction)``; ``at(positions, cell)``,
+    the same model bound to other positions, and ``forces_at(occupations, positions, cells)``
+    (energies [n], forces [n, n_atoms, 3] in eV/Å, stress [n, 3, 3] in eV/Å³), both for positions
+    that are sampled.
     """
 
     lattice: Lattice
