@@ -1,5 +1,6 @@
 # make demo | test | lint | bench: each sets up .venv by itself.
 PYTHON ?= python3.11
+JOBS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -41,7 +42,7 @@ demo: $(VENV)/.package
 	$(BIN)/alchemc run examples/demo.toml --output $(DEMO)
 
 test: $(VENV)/.development $(VENV)/.package
-	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 lint: $(VENV)/.development $(VENV)/.package
 	$(BIN)/ruff check .
