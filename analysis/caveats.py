@@ -90,6 +90,8 @@ def shortcoming(result: Summary) -> str:
     --------
     >>> shortcoming(Summary(1.0, 0.1, 20.0, 1.2, False))
     'R-hat 1.200 above 1.01, 20 effective draws of at least 100'
+    >>> shortcoming(Summary(1.0, 0.1, 200.0, 1.0102, False))
+    'R-hat 1.0102 above 1.01'
     """
     if result.converged:
         return ""
@@ -99,7 +101,8 @@ def shortcoming(result: Summary) -> str:
     if math.isnan(result.rhat):
         reasons.append("R-hat unknown")
     elif result.rhat >= RHAT_LIMIT:
-        reasons.append(f"R-hat {result.rhat:.3f} above {RHAT_LIMIT}")
+        digits = 3 if round(result.rhat, 3) > RHAT_LIMIT else 4
+        reasons.append(f"R-hat {result.rhat:.{digits}f} above {RHAT_LIMIT}")
     if not result.ess >= MIN_ESS:
         reasons.append(f"{math.floor(result.ess)} effective draws of at least {MIN_ESS}")
     return ", ".join(reasons) or "its chains or those it derives from did not converge"

@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
     lattice = builders.perovskite(("Ca", "Sr"), "Ti", "O", a=3.95, size=size)
     mace = AlchemicalMACE(lattice, "bundled", device="cpu")
     start = lattice.random({"A": {"Ca": 0.5, "Sr": 0.5}}, np.random.default_rng(1))
-    print("   T (K)        a (Å)        energy (eV)       rock-salt |ψ|²   trajectories   swaps")
+    print(f"{'accepted':>80}")
+    print("   T (K)        a (Å)        energy (eV)       rock-salt |ψ|²   trajectories   surrogate")
     for temperature in options.temperatures:
         kernel = HybridMD(
             SurrogateChain(mace, Canonical(lattice, temperature)),

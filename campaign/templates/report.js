@@ -63,7 +63,7 @@
       x: xs, y: numbers.map((n) => n.mean), name, mode: "lines+markers", type: "scatter",
       error_y: { type: "data", array: numbers.map((n) => n.error ?? 0), thickness: 1.5, width: 4 },
       line: { color: colour(k), width: 2, dash: back ? "dash" : "solid" }, marker: { size: 8, color: colour(k), symbol: marks[symbol % 6] + (back ? "-open" : ""), line: { width: back ? 2 : 0, color: colour(k) } },
-      customdata: numbers.map((n) => [n.error === null ? "unknown" : twoDigits(n.error), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
+      customdata: numbers.map((n) => [n.error === null ? (n.converged ? "–" : "unknown") : twoDigits(n.error), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
       hovertemplate: `${name}<br>%{x:,.6~g}: %{y:.5~g} ± %{customdata[0]} ${unit}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`,
     };
     if (xErrors) style.error_x = { type: "data", array: xErrors, thickness: 1.5, width: 4, color: colour(k) };
