@@ -29,6 +29,8 @@ __all__ = ["Loop", "hysteresis", "loop_dict", "loops_of", "settled_loops", "tell
 CHANCE = 0.05
 """Probability that a run without hysteresis is said to have any, over all that is compared."""
 
+LEAST_DRAWS = 4  # below which a series tells no error
+
 
 class Loop(NamedTuple):
     """One quantity on the way up and on the way down, at the points that both ways visited.
@@ -64,7 +66,8 @@ def hysteresis(run: Run, orders: Sequence[str] | None = None) -> tuple[Loop, ...
     The two ways start from different states, so that they agree only where the chains forget where
     they came from. A difference counts where it exceeds ``threshold`` standard errors, chosen such
     that n comparisons without hysteresis show any with a probability of 5 % at most,
-    :math:`Φ^{-1}(1 − 0.05/2n)`, n over all points and quantities of the run.
+    :math:`Φ^{-1}(1 − 0.05/2n)`, n over all points and quantities of the run. Points of fewer than
+    four draws are left out: they have no error.
 
     Parameters
     ----------
@@ -148,7 +151,9 @@ def settled_loops(
 
 
 def _quantities(result: PointResult, axis: str) -> dict[str, Summary]:
-    """Return what is compared of a point, the most telling first."""
+    """Return what is compared of a point, the most telling first: nothing of a few draws."""
+    if result.n_draws < LEAST_DRAWS:
+        return {}
     if axis == TEMPERATURE and not result.fractions:
         return {"energy": result.energy, **result.orders}
     return {**result.fractions, "energy": result.energy}
@@ -173,7 +178,7 @@ def loops_of(found: Layout, quantities: Sequence[Mapping[str, Summary]]) -> tupl
         shared = sorted(set(ways["up"]) & set(ways["down"]))
         if not (found.returns and shared):
             continue
-        for name in quantities[ways["up"][shared[0]]]:
+        for name in dict.fromkeys(name for v in shared for name in quantities[ways["up"][v]]):
             pairs = [
                 (quantities[ways["up"][v]].get(name), quantities[ways["down"][v]].get(name))
                 for v in shared

@@ -20,7 +20,7 @@ import xarray as xr
 from scipy.stats import binomtest
 
 import alchemc.potentials
-from alchemc import analysis, campaign
+from alchemc import analysis, builders, campaign
 from alchemc.analysis import plots
 from alchemc.analysis.hysteresis import loops_of
 from alchemc.analysis.layout import layout
@@ -633,6 +633,27 @@ def test_loops_without_hysteresis_are_called_so_as_often_as_stated(record_proper
     assert verdict.pvalue > 1e-4
     # A bound of 2σ at every point would cry wolf in a third of them.
     assert binomtest(round(2000 * (1 - 0.9545**9)), 2000, 0.05).pvalue < 1e-6
+
+
+def test_points_of_too_few_draws_are_not_compared():
+    lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=4.0, size=(2, 2, 2))
+    rng = np.random.default_rng(1)
+
+    def run(*draws):
+        points = []
+        for sweep, mus in enumerate([(-0.1, 0.1), (0.1, -0.1)]):
+            for mu, n in zip(mus, draws[:: 1 - 2 * sweep], strict=True):
+                occupation = (rng.random((n, 2, 8)) < 0.5).astype(np.uint8)
+                arrays = {"occupation": occupation, "energy": rng.normal(size=(n, 2))}
+                where = {"temperature": 900.0, "mu_B_Zr": mu, "sweep": float(sweep)}
+                points.append(point_dataset(arrays, where))
+        return Run(tuple(points), lattice)
+
+    for n in (1, 2, 3):
+        assert analysis.hysteresis(run(n, n)) == ()
+    for loop in analysis.hysteresis(run(2, 40)):
+        assert loop.values == (0.1,)
+    assert len(analysis.hysteresis(run(2, 40))) == 2
 
 
 def test_runs_of_one_way_have_no_loop():
