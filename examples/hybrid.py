@@ -27,8 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
     lattice = builders.perovskite(("Ca", "Sr"), "Ti", "O", a=3.95, size=size)
     mace = AlchemicalMACE(lattice, "bundled", device="cpu")
     start = lattice.random({"A": {"Ca": 0.5, "Sr": 0.5}}, np.random.default_rng(1))
-    print(f"{'accepted':>80}")
-    print("   T (K)        a (Å)        energy (eV)       rock-salt |ψ|²   trajectories   surrogate")
+    names = ("T (K)", "a (Å)", "energy (eV)", "rock-salt |ψ|²", "trajectories", "surrogate")
+    print(" " * 66 + "accepted share of")
+    print("  ".join(f"{n:>{w}}" for n, w in zip(names, (8, 17, 16, 15, 12, 9), strict=True)))
     for temperature in options.temperatures:
         kernel = HybridMD(
             SurrogateChain(mace, Canonical(lattice, temperature)),
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(
             f"{temperature:8.0f}  {a.mean:8.4f} ± {a.error:.4f}  {energy.mean:9.2f} ± "
             f"{energy.error:.2f}  {float(order['mean']):7.3f} ± {float(order['error']):.3f}  "
-            f"{moves:10.2f}  {float(point.acceptance.mean()):10.2f}"
+            f"{moves:12.2f}  {float(point.acceptance.mean()):9.2f}"
         )
 
 
