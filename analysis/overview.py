@@ -115,8 +115,9 @@ def analyze_run(
         PointResult(run.lattice, point, where, measured, n_shells, free, tracked)
         for point, where in zip(sampled, coordinates, strict=True)
     ]
-    loops = settled_loops(found, results, moving_fractions(run, free))
-    loops = sorted(loops, key=lambda loop: _curves(found, rising).index(loop.curve))
+    curves = _curves(found, rising)
+    visited = settled_loops(found, results, moving_fractions(run, free))
+    loops = sorted(visited, key=lambda loop: curves.index(loop.curve))
     transition = _transition(results, found, list(measured))
     caveats = _caveats(run, results, found, loops, transition, left_out)
     return {
