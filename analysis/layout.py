@@ -62,10 +62,15 @@ def coordinates_of(points: Sequence[Any]) -> list[dict[str, float]]:
     Raises
     ------
     InputError
-        If a point has no temperature.
+        If a point has no temperature, or one that fell along the way.
     """
     found = []
     for point in points:
+        if "bath_temperature" in point:
+            raise InputError(
+                "the temperature of the run fell along the way, so that no average belongs to any: "
+                "take ensembles.lowest of it, or Tempering for averages at each temperature"
+            )
         if TEMPERATURE not in point.coords:
             raise InputError("a point of the run has no temperature; set the coordinate in K")
         scalars = {str(name): float(v) for name, v in point.coords.items() if not v.ndim}

@@ -376,7 +376,8 @@ def _of_scans(run: Run, found: Layout, loops: Sequence[Loop]) -> list[Caveat]:
     caveats = [Caveat("warning", "hysteresis", loop.text) for loop in apart]
     if found.axis == TEMPERATURE:
         return caveats
-    if not found.returns:
+    exchanged = any("walker" in point for point in run.points)  # a ladder, not a scan
+    if not found.returns and not exchanged:
         text = (
             "The scan went one way only, so that hysteresis would not be seen: sweep = 'both' goes "
             "there and back."

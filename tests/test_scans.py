@@ -965,6 +965,22 @@ def test_points_made_in_memory_are_read_as_a_scan():
         assert abs(number["mean"] - exact) < 4.5 * number["error"]
 
 
+def test_a_ladder_is_no_scan_of_one_way_and_a_cooling_no_point():
+    from alchemc import Annealing, PairHamiltonian, SemiGrandCanonical, Tempering, sample
+    from alchemc.sampler import RandomFlip
+
+    lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.98, size=(2, 2, 2))
+    kernel = RandomFlip(PairHamiltonian(lattice, []), SemiGrandCanonical(lattice, 1000.0, {}))
+    ladder = Tempering(kernel, chemical_potentials={"Zr": [-0.1, 0.1]}, steps=8)
+    run = sample(ladder, np.zeros(8, int), n_steps=20, n_replicas=2)
+    results = analysis.analyze_run(run)
+    assert results["layout"]["axis"] == "mu_B_Zr"
+    assert "one-way" not in [caveat["code"] for caveat in results["caveats"]]
+    cooled = sample(Annealing(kernel, end=500.0, n_steps=20), np.zeros(8, int), n_steps=20)
+    with pytest.raises(InputError, match=r"fell along the way, .* take ensembles\.lowest"):
+        analysis.analyze_run(cooled)
+
+
 def test_two_scanned_potentials_tell_curves_apart():
     rng = np.random.default_rng(0)
     lattice = build.build_crystal(scan(), Path()).lattice
