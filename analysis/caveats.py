@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ase.data import chemical_symbols
 
 from ..lattice import Lattice
+from ..records import Run
 from ..statistics import MIN_ESS, RHAT_LIMIT, Summary
 from .layout import few
 from .transition import ApparentTransition, kelvin
@@ -19,6 +20,7 @@ __all__ = [
     "general_caveats",
     "held_too_closely",
     "landscape",
+    "landscape_of",
     "missed_precision",
     "outside_domain",
     "shortcoming",
@@ -41,6 +43,7 @@ RELAXED = {
     "isotropic": "relaxed positions and volume, zero pressure",
     "full": "relaxed positions and cell, zero pressure",
 }
+SAMPLED = "sampled positions"
 LOCAL_POTENTIALS = frozenset({"mace", "chgnet"})
 
 
@@ -74,6 +77,31 @@ def landscape(config: Mapping[str, Any]) -> str:
     if structure.get("file"):
         return "positions of the structure file, fixed cell"
     return "ideal positions, fixed cell"
+
+
+def landscape_of(run: Run) -> str:
+    """Which positions and cell the energies of a run belong to.
+
+    Examples
+    --------
+    >>> from alchemc import builders
+    >>> from alchemc.records import point_dataset
+    >>> import numpy as np
+    >>> lattice = builders.rocksalt(("Mg", "Ca"), "O", a=4.5)
+    >>> arrays = {"occupation": np.zeros((1, 1, 4), int), "energy": np.zeros((1, 1))}
+    >>> arrays |= {"positions": np.zeros((1, 1, 8, 3))}
+    >>> point = point_dataset(arrays, {"temperature": 900.0, "pressure": 0.0})
+    >>> landscape_of(Run((point,), lattice))
+    'sampled positions and cell, 0 GPa'
+    """
+    moving = [point for point in run.points if "positions" in point]
+    if not moving:
+        return landscape(run.config)
+    pressures = sorted({float(point["pressure"]) for point in moving if "pressure" in point.coords})
+    if not pressures:
+        return f"{SAMPLED}, fixed cell"
+    ends = dict.fromkeys(f"{p:g}" for p in (pressures[0], pressures[-1]))
+    return f"{SAMPLED} and cell, {' to '.join(ends)} GPa"
 
 
 def _relaxation(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -122,14 +150,17 @@ def above_melting(transition: ApparentTransition, where: str) -> list[Caveat]:
             "critical",
             "above-melting",
             f"The apparent ordering temperature ({value}) {reach} above 2,500 K: above melting. "
-            f"It is what this potential gives for {where}. {_missing(where)} lower such a "
-            "temperature, often several-fold; a real crystal would melt first.",
+            f"It is what this potential gives for {where}{_missing(where)}; a real crystal would "
+            "melt first.",
         )
     ]
 
 
 def _missing(where: str) -> str:
-    return "Vibrations may" if where in RELAXED.values() else "Relaxation and vibrations"
+    if where.startswith(SAMPLED):
+        return ""
+    what = "Vibrations may" if where in RELAXED.values() else "Relaxation and vibrations"
+    return f". {what} lower such a temperature, often several-fold"
 
 
 def _named(point: float | str) -> str:
@@ -215,11 +246,13 @@ def general_caveats(
     temperatures: Sequence[float],
     n_chains: int,
     *,
+    where: str,
     guarded: str = "",
 ) -> list[Caveat]:
     """Caveats that follow from the material, the potential and the kind of run alone.
 
-    ``guarded`` says what of the run was compared with the bounds of its potential.
+    ``where`` is the landscape; ``guarded`` says what of the run was compared with the bounds of its
+    potential.
     """
     found = []
     magnetic = sorted(_elements(lattice) & MAGNETIC)
@@ -235,10 +268,10 @@ def general_caveats(
     if max(temperatures) > MELTING:
         text = (
             f"Temperatures up to {kelvin(max(temperatures))} were sampled; above about 2,500 K "
-            "oxides melt, and those points describe the model on a fixed lattice only."
+            f"oxides melt, and {_when_hot(where)}."
         )
         found.append(Caveat("note", "hot-points", text))
-    text = f"Energies are for {landscape(config)}."
+    text = f"Energies are for {where}."
     relax = _relaxation(config)
     if relax:
         text += (
@@ -277,6 +310,12 @@ def general_caveats(
         )
         found.append(Caveat("note", "extrapolation", text))
     return found
+
+
+def _when_hot(where: str) -> str:
+    if where.startswith(SAMPLED):
+        return "atoms may leave the sites they are counted on"
+    return "those points describe the model on a fixed lattice only"
 
 
 def outside_domain(

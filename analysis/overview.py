@@ -19,7 +19,7 @@ from .caveats import (
     above_melting,
     general_caveats,
     held_too_closely,
-    landscape,
+    landscape_of,
     missed_precision,
     outside_domain,
     unconverged,
@@ -128,12 +128,12 @@ def analyze_run(
         if free
         else _formula(run.lattice, sampled[rising[0]]),
         "sublattices": _compositions(run.lattice, sampled[rising[0]], free),
-        "landscape": landscape(run.config),
+        "landscape": landscape_of(run),
         "layout": _layout_dict(found, free),
         "points": [{"index": numbers[k]} | _where(found, k) | results[k].to_dict() for k in rising],
         "hysteresis": [loop_dict(loop) for loop in loops],
         "there_and_back": [loop.text for loop in telling(loops)],
-        "transition": _transition_dict(transition, results, landscape(run.config)),
+        "transition": _transition_dict(transition, results, landscape_of(run)),
         "caveats": [c._asdict() for c in caveats],
     }
 
@@ -279,7 +279,8 @@ def _caveats(  # noqa: PLR0917
     swept = temperatures if found.axis == TEMPERATURE else temperatures[-1:]
     n_chains = min(p.n_chains for p in results)
     closed = all(p.closed for p in results)
-    hot = above_melting(transition, landscape(run.config)) if transition else []
+    where = landscape_of(run)
+    hot = above_melting(transition, where) if transition else []
     unfinished = "The run is not finished; these are the results of the draws so far."
     in_order = layout(coordinates_of(run.points), run.config).written
     guarded = _guarded(run, closed)
@@ -297,7 +298,7 @@ def _caveats(  # noqa: PLR0917
         *_held_too_closely(run, results),
         *_of_scans(run, found, loops),
         *_settled(results, found),
-        *general_caveats(run.lattice, run.config, swept, n_chains, guarded=guarded),
+        *general_caveats(run.lattice, run.config, swept, n_chains, where=where, guarded=guarded),
         *left_out,
     ]
 

@@ -57,7 +57,9 @@ class WithPositions:
         check_pressure(self.pressure)
         if not hasattr(self.ensemble, "temperature"):
             raise InputError(
-                f"{type(self.ensemble).__name__} has no temperature, at which positions could move"
+                f"{type(self.ensemble).__name__} has no temperature, at which positions could "
+                "move: give an ensemble that has one (annealing is made from a HybridMD, not the "
+                "other way)"
             )
 
     def __getattr__(self, name: str) -> Any:

@@ -15,6 +15,7 @@ from alchemc.analysis import (
     shortcoming,
 )
 from alchemc.analysis.caveats import above_melting, unconverged
+from alchemc.analysis.transition import ApparentTransition, Bracket
 from alchemc.errors import InputError
 from alchemc.records import Run, point_dataset
 from alchemc.statistics import Summary
@@ -81,6 +82,31 @@ def test_chains_that_disagree_are_reported_with_their_temperature():
     text = next(c["text"] for c in results["caveats"] if c["code"] == "unconverged")
     assert "1,500 K" in text
     assert "R-hat" in text
+
+
+@pytest.mark.parametrize(
+    ("pressures", "label"),
+    [
+        ((None, None), "sampled positions, fixed cell"),
+        ((0.0, 0.0), "sampled positions and cell, 0 GPa"),
+        ((0.0, 5.0), "sampled positions and cell, 0 to 5 GPa"),
+    ],
+)
+def test_runs_whose_positions_move_are_not_labelled_by_fixed_ones(pressures, label):
+    run, _, _ = exact_run((3000.0, 4000.0), n_draws=4)
+    points = []
+    for point, pressure in zip(run.points, pressures, strict=True):
+        shape = (4, point.sizes["chain"], len(run.lattice.atoms), 3)
+        moved = point.assign(positions=(("draw", "chain", "atom", "xyz"), np.zeros(shape)))
+        points.append(moved if pressure is None else moved.assign_coords(pressure=pressure))
+    results = analyze_run(Run(tuple(points), run.lattice, {"structure": {"displacement": 0.0}}))
+    assert results["landscape"] == label
+    texts = {c["code"]: c["text"] for c in results["caveats"]}
+    assert texts["landscape"] == f"Energies are for {label}."
+    assert "atoms may leave the sites" in texts["hot-points"]
+    hot = ApparentTransition("above", "rock-salt", Bracket(3000.0, None), None, None, "")
+    (caveat,) = above_melting(hot, label)
+    assert caveat.text.endswith(f"for {label}; a real crystal would melt first.")
 
 
 def test_a_frozen_point_is_not_called_converged():
