@@ -62,19 +62,18 @@ def analyze_run(
     Returns
     -------
     A dictionary that JSON can hold (None for unknown numbers). ``points`` lists the points from low
-    to high, each with ``energy`` (eV per site), ``heat_capacity`` (k_B per site; None where the
-    composition fluctuates), ``acceptance``, ``orders``, ``binder`` and ``warren_cowley``; a number
-    is a dictionary of ``mean``, ``error``, ``ess``, ``rhat``, ``converged`` and, if not converged,
-    ``why``. Pairs with a species that is absent are left out of ``warren_cowley``. Where the
-    composition fluctuates, ``composition`` holds the fractions by sublattice and species,
-    ``fractions`` those that describe it, and ``free_energy_slopes`` ∂f/∂c in eV per site where its
-    variance is constrained; ``pure`` names the phase where all draws of a point hold one species
-    per sublattice, so that nothing can vary. ``index`` is the point's among ``run.points``;
-    ``label``, ``value``, ``curve`` and ``direction`` say where it stands in ``layout``, which names
-    what is scanned.
-    ``hysteresis`` compares the two ways of runs that go there and back, ``there_and_back`` says in
-    a sentence per curve what it found.
-    ``transition`` holds the apparent ordering temperature, ``caveats`` what qualifies all this.
+    to high, each with ``energy`` (eV per site), ``heat_capacity`` (k_B per site, of the enthalpy at
+    a pressure; None where the composition fluctuates), ``acceptance``, ``orders``, ``binder`` and
+    ``warren_cowley``; a number is a dictionary of ``mean``, ``error``, ``ess``, ``rhat``,
+    ``converged`` and, if not converged, ``why``. Pairs with a species that is absent are left out
+    of ``warren_cowley``. Where the composition fluctuates, ``composition`` holds the fractions by
+    sublattice and species, ``fractions`` those that describe it, and ``free_energy_slopes`` ∂f/∂c
+    in eV per site where its variance is constrained; ``pure`` names the phase where all draws of a
+    point hold one species per sublattice, so that nothing can vary. ``index`` is the point's among
+    ``run.points``; ``label``, ``value``, ``curve`` and ``direction`` say where it stands in
+    ``layout``, which names what is scanned. ``hysteresis`` compares the two ways of runs that go
+    there and back, ``there_and_back`` says in a sentence per curve what it found. ``transition``
+    holds the apparent ordering temperature, ``caveats`` what qualifies all this.
 
     Raises
     ------

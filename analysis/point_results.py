@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from ase.units import kB
+from ase.units import GPa, kB
 
 from ..errors import InputError
 from ..lattice import Lattice
@@ -174,7 +174,8 @@ class PointResult:
         self.n_draws, self.n_chains = energy.shape
         self.energy = scaled(mean_energy(energy), 1.0 / lattice.n_sites)
         # With a fluctuating composition Var(E) is no derivative of the energy.
-        self.heat_capacity = UNKNOWN if free else self._heat_capacity(energy, lattice.n_sites)
+        enthalpy = energy + _pressure_work(point)
+        self.heat_capacity = UNKNOWN if free else self._heat_capacity(enthalpy, lattice.n_sites)
         self.closed = not free
         self.acceptance = _optional_mean(point, "acceptance")
         self.calls = {name: _total(point, name) for name in ("energy_calls", "gradient_calls")}
@@ -212,10 +213,10 @@ class PointResult:
             if not self.energy.ess > 0:  # positions that move have energies of their own
                 self.energy = _certain(self.energy.mean)
 
-    def _heat_capacity(self, energy: np.ndarray, n_sites: int) -> Summary:
+    def _heat_capacity(self, enthalpy: np.ndarray, n_sites: int) -> Summary:
         if self.n_draws < 4:
             return UNKNOWN
-        return scaled(heat_capacity(energy, self.temperature), 1.0 / (n_sites * kB))
+        return scaled(heat_capacity(enthalpy, self.temperature), 1.0 / (n_sites * kB))
 
     def _measure_order(  # noqa: PLR0917
         self,
@@ -313,6 +314,14 @@ class PointResult:
 
 def _plain(values: Mapping[str, Mapping[str, Summary]]) -> dict[str, dict[str, Any]]:
     return {name: {s: number(v) for s, v in row.items()} for name, row in values.items()}
+
+
+def _pressure_work(point: xr.Dataset) -> np.ndarray | float:
+    """PV in eV, [n_draws, n_chains]: what energies lack of enthalpies where the cell moves."""
+    if "cell" not in point or "pressure" not in point.coords:
+        return 0.0
+    cells = point["cell"].transpose("draw", "chain", ...).to_numpy()
+    return float(point["pressure"]) * GPa * np.abs(np.linalg.det(cells))
 
 
 def _one_species_each(lattice: Lattice, occupation: np.ndarray) -> bool:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ase.units import kB
+from ase.units import GPa, kB
 
 from alchemc import builders
 from alchemc.analysis import (
@@ -107,6 +107,22 @@ def test_runs_whose_positions_move_are_not_labelled_by_fixed_ones(pressures, lab
     hot = ApparentTransition("above", "rock-salt", Bracket(3000.0, None), None, None, "")
     (caveat,) = above_melting(hot, label)
     assert caveat.text.endswith(f"for {label}; a real crystal would melt first.")
+
+
+def test_at_a_pressure_the_heat_capacity_is_that_of_the_enthalpy():
+    run, _, _ = exact_run((3000.0,), n_draws=400)
+    (point,) = run.points
+    volumes = np.random.default_rng(3).normal(500.0, 5.0, size=(400, point.sizes["chain"]))
+    cells = np.cbrt(volumes)[..., None, None] * np.eye(3)
+    moving = point.assign(cell=(("draw", "chain", "xyz", "vector"), cells))
+    rigid = analyze_run(run)["points"][0]["heat_capacity"]["mean"]
+    for pressure in (0.0, 5.0):
+        at = Run((moving.assign_coords(pressure=pressure),), run.lattice)
+        found = analyze_run(at)["points"][0]["heat_capacity"]["mean"]
+        enthalpy = point["energy"].values + pressure * GPa * volumes
+        exact = enthalpy.var() / (kB * 3000.0) ** 2 / run.lattice.n_sites
+        assert found == pytest.approx(exact, rel=0.02)
+        assert (found == pytest.approx(rigid)) == (pressure == 0.0)
 
 
 def test_a_frozen_point_is_not_called_converged():
