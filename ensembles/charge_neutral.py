@@ -49,8 +49,8 @@ class ChargeNeutral:
     ------
     InputError
         As for `SemiGrandCanonical`; if the lattice has no charges, or its free sublattices none
-        that differ; if neither a charge nor the spectators' are given; or if no occupation has the
-        charge.
+        that differ; if neither a charge nor the spectators' are given; or if the charge is beyond
+        what the sites can carry.
 
     Examples
     --------
