@@ -119,8 +119,8 @@ class Mixture:
         """Run ``n`` steps that tune the kernels, one after another for an equal share of them.
 
         Steps that cannot be shared out equally go round from one warm-up to the next, so that
-        warm-up in parts of single steps teaches all kernels too. Kernels without anything to tune
-        take no share.
+        warm-up in parts of single steps teaches all kernels too. Where kernels have nothing to
+        tune, one more share goes to the mixture as a whole: only they may change the composition.
         """
         adaptive = [
             index
@@ -128,18 +128,18 @@ class Mixture:
             if hasattr(kernel, "tuned") or hasattr(kernel, "warm_up")
         ]
         mixture, infos = self, []
-        if adaptive:
-            kernels = list(self.kernels)
-            share, left = divmod(n, len(adaptive))
-            for place, index in enumerate(adaptive):
-                steps = share + ((place - self._turn) % len(adaptive) < left)
-                kernels[index], state, done = learn(kernels[index], state, rngs, steps)
-                infos += done
-            mixture = self.with_kernels(kernels, (self._turn + left) % len(adaptive))
+        shares = len(adaptive) + (len(adaptive) < len(self.kernels))
+        share, left = divmod(n, shares)
+        for place, index in enumerate(adaptive):
+            steps = share + ((place - self._turn) % shares < left)
+            kernels = list(mixture.kernels)
+            kernels[index], state, done = learn(kernels[index], state, rngs, steps)
+            mixture = self.with_kernels(kernels)
+            infos += done
         for _ in range(n - len(infos)):
             state, info = mixture.step(state, rngs)
             infos.append(info)
-        return mixture, state, infos
+        return mixture.with_kernels(mixture.kernels, (self._turn + left) % shares), state, infos
 
     def summary(self) -> dict[str, Any]:
         """Tuned parameters in plain numbers, by the kernels' position in the mixture."""

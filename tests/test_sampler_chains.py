@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from alchemc import Canonical, Mixture, sample, sampler, warm_up
+from alchemc import Canonical, Mixture, SemiGrandCanonical, sample, sampler, warm_up
 from alchemc.errors import InputError
-from alchemc.sampler import GibbsWithGradients, RandomSwap
+from alchemc.sampler import GibbsWithGradients, RandomFlip, RandomSwap
 from toys import RandomHamiltonian, chain_lattice
 
 
@@ -27,6 +27,25 @@ def kernel():
 def starts():
     rng = np.random.default_rng(1)
     return np.array([rng.permutation([0, 0, 0, 1, 1, 1]) for _ in range(4)], dtype=np.int8)
+
+
+@pytest.mark.parametrize("part", [1, 7, 300])
+def test_kernels_with_nothing_to_tune_move_in_the_warm_up_too(part):
+    """Swaps are tuned, flips are not: the composition must not wait for the first draw."""
+    lattice = chain_lattice((("Sc", "Ta"), 6))
+    hamiltonian = RandomHamiltonian(lattice, seed=1)
+    ensemble = SemiGrandCanonical(lattice, 2500.0, {"Ta": 1.0})
+    informed = GibbsWithGradients(hamiltonian, ensemble, move="swap")
+    kernel = Mixture([(RandomFlip(hamiltonian, ensemble), 1), (informed, 1)])
+    rngs = sampler.spawn_generators(1, 4)
+    state = kernel.init(np.tile([1, 0, 0, 0, 0, 0], (4, 1)), rngs)
+    seen = set()
+    for _ in range(300 // part):
+        kernel, state, report = warm_up(kernel, state, rngs, part)
+        assert report.n_steps == part
+        seen |= set(state.occupations.sum(axis=1).tolist())
+    assert seen - {1}
+    assert kernel.kernels[1].summary() != informed.summary()
 
 
 def test_streams_are_the_children_of_the_seed_sequence_by_chain_index():
