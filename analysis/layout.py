@@ -101,6 +101,8 @@ def layout(
     >>> found.title, found.labels[2]
     ('μ(Ta) on B (eV)', '900 K, μ(Ta) on B = 0.1 eV, down')
     """
+    # Values that differ by rounding, as those of a range counted from either end may, are one.
+    coordinates = [{n: float(f"{v:.12g}") for n, v in point.items()} for point in coordinates]
     axis = _axis(coordinates, config or {})
     others = sorted(name for name in _varying(coordinates) if name not in {axis, SWEEP})
     keys = [tuple(sorted((n, c[n]) for n in c if n not in {axis, SWEEP})) for c in coordinates]

@@ -585,6 +585,22 @@ def test_ways_that_agree_are_said_to_agree():
     assert loop.z[0] == pytest.approx(0.01 / np.hypot(0.01, 0.01))
 
 
+def test_values_that_differ_by_rounding_are_compared():
+    values = np.linspace(-0.2, 0.2, 9)
+    back = np.linspace(0.2, -0.2, 9)
+    assert set(values) != set(back)
+    found = layout(
+        [
+            {"temperature": 900.0, "mu_B_Zr": mu, "sweep": way}
+            for way, mus in ((0.0, values), (1.0, back))
+            for mu in mus
+        ]
+    )
+    assert len({place.value for place in found.places}) == 9
+    (loop,) = loops_of(found, [{"energy": Summary(0.0, 0.1, 500.0, 1.0, True)}] * 18)
+    assert len(loop.values) == 9
+
+
 def test_the_range_in_which_the_ways_differ_is_found():
     there = np.array([0.1, 0.12, 0.15, 0.2, 0.9])
     back = np.array([0.1, 0.8, 0.85, 0.88, 0.9])
