@@ -147,7 +147,7 @@ def _hysteresis_card(results: Mapping[str, Any]) -> str:
         return _card("Up and down", "agree", remark, "good")
     loop = apart[0]
     here = [v for v, differs in zip(loop["values"], loop["differs"], strict=True) if differs]
-    span = f"{here[0]:,.6g}" if len(here) == 1 else f"{here[0]:,.6g} to {here[-1]:,.6g}"
+    span = f"at {here[0]:,.6g}" if len(here) == 1 else f"{here[0]:,.6g} to {here[-1]:,.6g}"
     unit = loop["title"].partition(" (")[2].rstrip(")")
     return _card("Up and down differ", signed(f"{span} {unit}".rstrip()), remark, "bad")
 
