@@ -110,7 +110,7 @@ class WangLandau:
                 f"hamiltonian is a {type(self.hamiltonian).__name__}; give a lattice Hamiltonian, "
                 "such as PairHamiltonian or ClusterExpansion, whose walks are compiled"
             )
-        if self.move not in {"swap", "flip"}:
+        if self.move not in ("swap", "flip"):
             raise InputError(f"move is {shown(self.move)}; give 'swap' or 'flip'")
         if (self.composition is None) == (self.move == "swap"):
             raise InputError(

@@ -490,6 +490,7 @@ def test_forces_of_the_bundled_potential_conserve_the_energy(record_property):
         (lambda: HMC(step=0.0), "step is 0.0; give a number above 0"),
         (lambda: HMC(n_steps=0), "n_steps is 0; give a whole number"),
         (lambda: HMC(masses="heavy"), 'give "species", "equal" or amu'),
+        (lambda: HMC(masses=np.ones(2)), r"masses are array\(\[1., 1.\]\); give"),
         (lambda: HMC(masses={"Zz": 1.0}), "masses name 'Zz'"),
         (lambda: HMC(masses={"O": 0.0}), "the mass of O is 0.0"),
         (lambda: HMC(pressure=float("nan")), "pressure is nan"),

@@ -499,6 +499,7 @@ def pairs(**settings):
     [
         ({"hamiltonian": RandomHamiltonian(chain_lattice((("Sc", "Ta"), 4)), 1)}, "RandomHamil"),
         ({"move": "jump"}, "move is 'jump'"),
+        ({"move": ["flip"]}, r"move is \['flip'\]"),
         ({"composition": None}, "swaps need a composition"),
         ({"move": "flip"}, "leave composition out"),
         ({"n_windows": 0}, "n_windows is 0"),

@@ -94,7 +94,7 @@ class Dynamics(Protocol):
 
 def check_masses(masses: Masses) -> Masses:
     """Refuse masses that are none."""
-    if masses in ("species", "equal"):
+    if isinstance(masses, str) and masses in ("species", "equal"):
         return masses
     if not isinstance(masses, Mapping):
         raise InputError(
