@@ -18,7 +18,6 @@ __all__ = [
     "Caveat",
     "above_melting",
     "general_caveats",
-    "held_too_closely",
     "landscape",
     "landscape_of",
     "missed_precision",
@@ -193,32 +192,6 @@ def _worst(quantities: Mapping[str, Summary]) -> tuple[float, float]:
     largest = max((r for r in rhats if not math.isnan(r)), default=math.nan)
     unknown = any(map(math.isnan, rhats)) and not largest >= RHAT_LIMIT
     return min(s.ess for s in quantities.values()), math.nan if unknown else largest
-
-
-def held_too_closely(lattice: Lattice, coordinates: Mapping[str, float]) -> str:
-    """Say where κ leaves a fraction less than half a step between compositions; empty if nowhere.
-
-    The slope of the free energy follows from where the mean settles, which then depends on where
-    the compositions lie: in an ideal mixture of N sites (8 or more, c from 0.2 to 0.8) it is off by
-    0.12 k_BT at most at κ = N, 0.3 at 2N, 1.4 at 4N.
-
-    Parameters
-    ----------
-    lattice, coordinates
-        Of a point, with ``kappa`` and φ where its variance is constrained.
-    """
-    for name, sublattice in lattice.sublattices.items():
-        kappa = coordinates.get(f"kappa_{name}", coordinates.get("kappa"))
-        n = len(sublattice.sites)
-        constrained = any(f"phi_{name}_{species}" in coordinates for species in sublattice.species)
-        if kappa is not None and constrained and kappa > 2.0 * n:
-            spread = 1.0 / math.sqrt(2.0 * kappa * n)
-            return (
-                f"κ = {kappa:g} holds fractions on {name} to {spread:.2g}, less than half the step "
-                f"1/{n} between compositions: chains stand on one or two, and the "
-                f"slopes of the free energy say little; take κ = {n / 2.0:g}."
-            )
-    return ""
 
 
 def missed_precision(

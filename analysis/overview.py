@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from ase.formula import non_metals
 
+from ..compositions import held_too_closely
 from ..errors import InputError
 from ..lattice import Lattice
 from ..records import Run
@@ -18,7 +19,6 @@ from .caveats import (
     Caveat,
     above_melting,
     general_caveats,
-    held_too_closely,
     landscape_of,
     missed_precision,
     outside_domain,
@@ -366,7 +366,7 @@ def _of_charges(run: Run) -> list[Caveat]:
 
 
 def _held_too_closely(run: Run, results: Sequence[PointResult]) -> list[Caveat]:
-    texts = [held_too_closely(run.lattice, result.coordinates) for result in results]
+    texts = [held_too_closely(run.lattice.sublattices, result.coordinates) for result in results]
     return [Caveat("warning", "stiff", text) for text in dict.fromkeys(texts) if text]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import ensembles, sampler
-from ..analysis.caveats import held_too_closely
+from ..compositions import held_too_closely
 from ..errors import InputError
 from ..lattice import Lattice
 from ..protocols import Ensemble
@@ -79,7 +79,7 @@ def told_of_ensemble(config: Config, lattice: Lattice) -> list[str]:
         except InputError as error:
             raise InputError(f"kind = 'charge-neutral' cannot be sampled: {error}") from error
     found = [str(w.message) for w in caught if w.category is UserWarning]
-    found.append(held_too_closely(lattice, ensemble.coordinates()))
+    found.append(held_too_closely(lattice.sublattices, ensemble.coordinates()))
     return [line for line in dict.fromkeys(found) if line]
 
 

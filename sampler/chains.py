@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..compositions import held_too_closely
 from ..errors import InputError
 from ..protocols import Ensemble, Generators, Info, Kernel, State
 from ..records import Run, point_dataset
@@ -239,7 +240,8 @@ def sample(
     -----
     UserWarning
         If the kernel makes no move that changes something the ensemble lets vary: the composition,
-        or the arrangement on a sublattice of fixed counts.
+        or the arrangement on a sublattice of fixed counts; or if a variance constraint leaves one
+        composition (`VarianceConstrained`).
 
     Examples
     --------
@@ -265,8 +267,11 @@ def sample(
         remedy = "call its run" if hasattr(kernel, "run") else "give one, such as RandomSwap"
         raise InputError(f"{type(kernel).__name__} is no kernel that takes steps: {remedy}")
     starts = _starts(kernel, occupations, n_replicas)
-    if still := standing_still(kernel, kernel.hamiltonian.lattice.counts(starts[0])):
-        warnings.warn(still, UserWarning, stacklevel=2)
+    lattice = kernel.hamiltonian.lattice
+    doubts = [standing_still(kernel, lattice.counts(starts[0]))]
+    doubts += [held_too_closely(lattice.sublattices, where(target)) for target in _targets(kernel)]
+    for doubt in filter(None, dict.fromkeys(doubts)):
+        warnings.warn(doubt, UserWarning, stacklevel=2)
     n_chains, rungs = len(starts), int(getattr(kernel, "n_rungs", 1))
     starts = np.repeat(starts, rungs, axis=0)
     rngs = spawn_generators(seed, len(starts))
@@ -297,7 +302,7 @@ def sample(
     }
     return Run(
         points=tuple(point_dataset(*part) for part in _points(kernel, block)),
-        lattice=kernel.hamiltonian.lattice,
+        lattice=lattice,
         config=config,
         attrs={
             "warm_up": report._asdict(),
@@ -313,11 +318,16 @@ def _points(
     kernel: Kernel, block: dict[str, np.ndarray]
 ) -> list[tuple[dict[str, np.ndarray], dict[str, float]]]:
     """Return samples and coordinates of each point in a block: one, or one per rung of a ladder."""
-    targets = list(getattr(kernel, "ensembles", [kernel.ensemble]))
+    targets = _targets(kernel)
     return [
         ({name: values[:, rung :: len(targets)] for name, values in block.items()}, where(target))
         for rung, target in enumerate(targets)
     ]
+
+
+def _targets(kernel: Kernel) -> list[Ensemble]:
+    """Ensembles that a kernel samples: one, or one per rung of a ladder."""
+    return list(getattr(kernel, "ensembles", [kernel.ensemble]))
 
 
 def where(ensemble: Ensemble) -> dict[str, float]:

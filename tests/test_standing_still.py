@@ -15,6 +15,7 @@ from alchemc import (
     SemiGrandCanonical,
     SurrogateChain,
     Tempering,
+    VarianceConstrained,
     WangLandau,
     builders,
     sample,
@@ -96,6 +97,16 @@ def test_nothing_is_said_of_kernels_that_are_not_known():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(Own(RandomFlip(PAIRS, FIXED)))
+
+
+def test_a_variance_constraint_that_leaves_one_composition_is_told():
+    lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=4.0, size=(2, 2, 2))
+    ideal = PairHamiltonian(lattice, [])
+    with pytest.warns(UserWarning, match=r"κ = 200 holds fractions on B to 0.018, .* take κ = 4"):
+        run(RandomFlip(ideal, VarianceConstrained(lattice, 900.0, {"Ti": -1.0}, 200.0)), [0, 1] * 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(RandomFlip(ideal, VarianceConstrained(lattice, 900.0, {"Ti": -1.0}, 16.0)), [0, 1] * 4)
 
 
 def test_what_takes_no_steps_and_an_ensemble_of_another_crystal_are_refused():
