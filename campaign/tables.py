@@ -54,8 +54,9 @@ def result_tables(results: Results, console: Console) -> list[Table]:
     """Composition, energy, heat capacity, orders and verdict at every point, unconverged in red.
 
     Errors are in units of the last digits: 0.737(17) is 0.737 ± 0.017. One table if the terminal is
-    wide enough for it, else the orders stand in a second one. ESS and R-hat are the worst of energy
-    and orders, or of energy and fractions where the composition fluctuates.
+    wide enough for it, else the orders stand in a second one, and where that does not do the
+    composition in one before. ESS and R-hat are the worst of energy and orders, or of energy and
+    fractions where the composition fluctuates.
     """
     rows = [_cells(results, point) for point in results["points"]]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -63,16 +64,20 @@ def result_tables(results: Results, console: Console) -> list[Table]:
     seen = [name for name in orders if any(row[name] != "–" for row in rows)]
     place = [name for name in names if name in _place(results, results["points"][0])]
     others = [name for name in names if name not in {*place, *orders}]
+    mixed = [name for name in others if name.startswith(("c(", "∂f/∂c("))]
     at = others.index("ESS")
     good = [point["converged"] for point in results["points"]]
-    whole = _result_table(rows, [*place, *others[:at], *seen, *others[at:]], good)
+
+    def tables(*groups: Sequence[str]) -> list[Table]:
+        return [_result_table(rows, [*place, *group], good) for group in groups if group]
+
     unlimited = console.options.update(max_width=10_000)
-    if Measurement.get(console, unlimited, whole).maximum <= console.width or not seen:
-        return [whole]
-    return [
-        _result_table(rows, [*place, *others], good),
-        _result_table(rows, [*place, *seen], good),
-    ]
+    whole = tables([*others[:at], *seen, *others[at:]])
+    apart = tables(others, seen)
+    for choice in (whole, apart):
+        if all(Measurement.get(console, unlimited, t).maximum <= console.width for t in choice):
+            return choice
+    return tables(mixed, [name for name in others if name not in mixed], seen)
 
 
 def _result_table(

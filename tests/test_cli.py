@@ -524,6 +524,32 @@ def test_numbers_are_never_folded_at_the_edge_of_the_terminal(width):
     assert "   12  1.400" in printed  # of layered, the worst: that is what the verdict rests on
 
 
+def test_fractions_have_a_table_of_their_own_where_the_terminal_is_narrow():
+    import io
+
+    from rich.console import Console
+
+    from alchemc.campaign.tables import result_tables
+
+    number = {"mean": 0.730686, "error": 0.0008, "ess": 1704.0, "rhat": 1.001, "converged": True}
+    places = ("K on A", "Na on A", "Nb on B", "Ti on B")
+    point = {
+        "temperature": 2000.0, "value": -0.25, "direction": "down", "curve": 0, "converged": True,
+        "energy": {**number, "mean": -41.30686}, "heat_capacity": None, "acceptance": number,
+        "orders": {}, "fractions": {f"fraction of {place}": number for place in places},
+    }  # fmt: skip
+    results = {"points": [point], "layout": {"axis": "mu_A_K", "title": "μ(K) on A (eV)"}}
+    for width, n_tables in ((80, 2), (160, 1)):
+        console = Console(file=io.StringIO(), width=width)
+        found = result_tables(results, console)
+        assert len(found) == n_tables
+        console.print(*found)
+        printed = console.file.getvalue()
+        assert printed.count("0.73069(80)") == 4
+        assert printed.count("-41.30686(80)") == 1
+        assert printed.count("-0.25") == n_tables
+
+
 def test_a_second_ctrl_c_does_not_claim_that_every_draw_is_safe(monkeypatch, capsys):
     start = campaign.start_run
 
