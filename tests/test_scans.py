@@ -768,6 +768,26 @@ def test_a_composition_that_no_draw_ever_left_is_not_called_a_phase():
     assert not point["converged"]
 
 
+def test_no_slope_is_read_off_a_pure_phase():
+    lattice = build.build_crystal(scan(), Path()).lattice
+    rng = np.random.default_rng(4)
+    points = tuple(
+        point_dataset(
+            {"occupation": occupation, "energy": occupation.mean(axis=-1)},
+            {"temperature": 900.0, "phi_B_Ti": phi, "kappa": 4.0},
+        )
+        for occupation, phi in (
+            (np.zeros((200, 2, 8), int), -3.0),
+            (rng.integers(0, 2, (200, 2, 8)), -1.0),
+        )
+    )
+    pure, mixed = analysis.analyze_run(Run(points, lattice))["points"]
+    assert pure["pure"] == "Ti on B"
+    assert not pure["free_energy_slopes"]["B"]["Ti"]["converged"]
+    assert "never left 0 or 1" in pure["free_energy_slopes"]["B"]["Ti"]["why"]
+    assert mixed["free_energy_slopes"]["B"]["Ti"]["converged"]
+
+
 def test_a_species_that_stays_away_leaves_the_others_to_be_judged():
     from alchemc import builders
 
