@@ -113,7 +113,7 @@ class HybridMD:
             raise InputError(
                 f"{type(self.kernel).__name__} is a ladder: make it from a HybridMD of one rung"
             )
-        _ = self.crystal  # refuses models without forces
+        self.crystal.check_masses(self.dynamics.masses)  # it refuses models without forces, too
         if self.occupation_steps and not hasattr(self.hamiltonian, "at"):
             raise InputError(
                 f"{type(self.hamiltonian).__name__} has no at(positions, cell), which occupations "

@@ -632,6 +632,10 @@ def test_what_cannot_be_sampled_is_refused_with_the_reason():
         (lambda: HybridMD(kernel, "verlet"), "dynamics is 'verlet'; give an object of"),
         (lambda: HybridMD(kernel, MOVES, -1), "occupation_steps is -1"),
         (
+            lambda: HybridMD(kernel, Langevin(masses={"O": 16.0, "Tb": 180.0})),
+            "masses name 'Tb', which is not in the lattice; use one of O, Sc, Ta",
+        ),
+        (
             lambda: HybridMD(Tempering(kernel, temperatures=[900.0, 1000.0]), MOVES),
             "Tempering is a ladder",
         ),

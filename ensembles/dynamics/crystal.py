@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from ase import units
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
 from ...errors import InputError, ModelError
 from ...lattice import Lattice
 from ...potentials.calculator import check_positional, forces_at
 from ...protocols import Generators
-from ...sublattice import is_number, shown
+from ...sublattice import is_number, shown, suggestion
 
 __all__ = ["Crystal", "Dynamics", "Masses", "Report", "Structures", "check_masses"]
 
@@ -56,6 +56,7 @@ class Dynamics(Protocol):
 
     pressure: float | None
     exact: bool
+    masses: Masses
 
     def run(
         self, crystal: Crystal, structures: Structures, rngs: Generators
@@ -204,6 +205,26 @@ class Crystal:
             for symbol, mass in masses.items():
                 table[atomic_numbers[symbol]] = mass
         return np.where(numbers > 0, table[numbers], np.inf)
+
+    def check_masses(self, masses: Masses) -> None:
+        """Refuse masses of elements that are not in the lattice.
+
+        Raises
+        ------
+        InputError
+            With the elements that are.
+        """
+        if isinstance(masses, str):
+            return
+        lattice = self.lattice
+        numbers = [*lattice.atomic_numbers.ravel(), *lattice.atoms.numbers[lattice.spectators]]
+        known = {chemical_symbols[z] for z in numbers if z > 0}
+        for symbol in masses:
+            if symbol not in known:
+                raise InputError(
+                    f"masses name {symbol!r}, which is not in the lattice; "
+                    f"{suggestion(symbol, known)}"
+                )
 
     # ---- energies and forces ---------------------------------------------------------------
 
