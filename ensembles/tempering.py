@@ -65,8 +65,8 @@ class Tempering:
     the lower rung's generator and evaluates no energy.
 
     All rungs advance together: their kernels' questions to the energy model are answered in one
-    batched call. On lattice Hamiltonians they run in compiled blocks instead; positions of their own
-    (`HybridMD`) are evaluated one rung after the other.
+    batched call. On lattice Hamiltonians they run in compiled blocks instead; moving positions are
+    evaluated one rung after the other.
 
     The rows of a chain stand next to one another: row = chain · n_rungs + rung, one generator per
     row. `sample` starts all rungs of a chain from the same occupation and gives one point per rung,
