@@ -8,9 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..protocols import Kernel, State
 
-__all__ = ["extended", "inner", "state_type_of", "take"]
+__all__ = ["check_single", "extended", "inner", "state_type_of", "take"]
+
+
+def check_single(kernel: Any, remedy: str) -> None:
+    """Refuse what cannot be driven: no kernel at all, or a whole ladder of them.
+
+    Raises
+    ------
+    InputError
+        With ``remedy`` where it is a ladder.
+    """
+    name = type(kernel).__name__
+    if hasattr(kernel, "n_rungs"):
+        raise InputError(f"{name} is a ladder: {remedy}")
+    if not (hasattr(kernel, "step") and hasattr(kernel, "ensemble")):
+        raise InputError(f"{name} is no kernel that takes steps: give one, such as RandomSwap")
 
 
 def state_type_of(kernel: Kernel) -> type[Any]:

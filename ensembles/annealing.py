@@ -15,7 +15,7 @@ from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel
 from ..records import Run
 from ..sublattice import is_number, is_whole, shown
 from ..tuning import learn, summary_of
-from ._states import extended, inner, state_type_of
+from ._states import check_single, extended, inner, state_type_of
 
 __all__ = ["Annealing", "Lowest", "lowest"]
 
@@ -345,8 +345,7 @@ class Annealing:
 
 def _checked_start(kernel: Kernel) -> float:
     """Temperature that cooling starts from, in K."""
-    if hasattr(kernel, "n_rungs"):
-        raise InputError(f"{type(kernel).__name__} is a ladder: cool one rung's kernel instead")
+    check_single(kernel, "cool one rung's kernel instead")
     start = getattr(kernel.ensemble, "temperature", None)
     if not is_number(start) or not hasattr(kernel.ensemble, "with_temperature"):
         raise InputError(

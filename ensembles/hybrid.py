@@ -13,6 +13,7 @@ from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..sublattice import is_whole, shown
 from ..tuning import STEPS_PER_TUNING, learn, summary_of
 from ._hybrid_records import HybridInfo, HybridState, step_info, together
+from ._states import check_single
 from .dynamics import HMC, NPT, Langevin
 from .dynamics.crystal import Crystal, Dynamics, Report, Structures
 from .dynamics.views import CarryingView, PositionView
@@ -109,10 +110,7 @@ class HybridMD:
                 f"occupation_steps is {shown(self.occupation_steps)}; give a whole number, 0 or "
                 "more"
             )
-        if hasattr(self.kernel, "n_rungs"):
-            raise InputError(
-                f"{type(self.kernel).__name__} is a ladder: make it from a HybridMD of one rung"
-            )
+        check_single(self.kernel, "make it from a HybridMD of one rung")
         self.crystal.check_masses(self.dynamics.masses)  # it refuses models without forces, too
         if self.occupation_steps and not hasattr(self.hamiltonian, "at"):
             raise InputError(

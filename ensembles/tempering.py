@@ -36,7 +36,7 @@ from ._rungs import (
     run_steps,
     summed,
 )
-from ._states import extended, inner, state_type_of, take
+from ._states import check_single, extended, inner, state_type_of, take
 from ._together import Gathered, gathered, together
 
 __all__ = ["Tempering"]
@@ -137,8 +137,7 @@ class Tempering:
         steps: int = 1,
         move_rungs: bool = True,
     ) -> None:
-        if hasattr(kernel, "n_rungs"):
-            raise InputError(f"{type(kernel).__name__} is a ladder itself: give one rung's kernel")
+        check_single(kernel, "give one rung's kernel")
         if not is_whole(steps, least=1):
             raise InputError(f"steps is {shown(steps)}; give a whole number, 1 or more")
         named = {

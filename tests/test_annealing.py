@@ -30,7 +30,7 @@ from alchemc import (
     sample,
     sampler,
 )
-from alchemc.ensembles import VarianceConstrained, lowest
+from alchemc.ensembles import HMC, HybridMD, VarianceConstrained, lowest
 from alchemc.errors import InputError
 from alchemc.protocols import Kernel
 from exactness import probabilities
@@ -284,6 +284,13 @@ def test_schedules_that_make_no_sense_are_refused():
                 Annealing(kernel, **options)
     with pytest.raises(InputError, match="has no temperature"):
         Annealing(RandomSwap(pairs, Athermal()), 10.0, 10)
+    for driver in (
+        lambda: Annealing(None, 10.0, 10),
+        lambda: Tempering(None, temperatures=[900.0, 1000.0]),
+        lambda: HybridMD(None, HMC()),
+    ):
+        with pytest.raises(InputError, match="NoneType is no kernel that takes steps"):
+            driver()
     with pytest.raises(InputError, match="is a ladder"):
         Annealing(Tempering(kernel, temperatures=[900.0, 1000.0]), 10.0, 10)
     annealing = Annealing(kernel, 10.0, 10)

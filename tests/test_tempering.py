@@ -867,7 +867,7 @@ def test_ladders_that_cannot_exchange_are_refused():
         with pytest.raises(InputError, match=message):
             Tempering(kernel, **options)
     ladder = Tempering(kernel, temperatures=[1000.0, 2000.0])
-    with pytest.raises(InputError, match="ladder itself"):
+    with pytest.raises(InputError, match="is a ladder"):
         Tempering(ladder, temperatures=[1000.0, 2000.0])
     with pytest.raises(InputError, match="one ensemble per rung"):
         ladder.rebind(ensemble=law)
