@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,31 +52,42 @@ def open_sublattices(run: Run) -> list[str]:
         coordinates = {f"{p}_{name}_{s}" for p in ("mu", "phi") for s in sublattice.species}
         if coordinates & named and len(sublattice.species) > 1:
             found.append(name)
-    return [name for name in found if len(_counts_seen(run, name)) > 1] or found
+    return [name for name in found if _changes(run, name)] or found
 
 
 def moving_fractions(run: Run, sublattices: Sequence[str]) -> set[Tracked]:
     """Fractions that are not the same in all draws of a run and at its start."""
-    return {
-        (name, species)
-        for name in sublattices
-        for k, species in enumerate(run.lattice.sublattices[name].species)
-        if len({row[k] for row in _counts_seen(run, name)}) > 1
-    }
+    found: set[Tracked] = set()
+    for name in sublattices:
+        counts = np.array(list(set().union(*_counts_seen(run, name))))
+        moves = (counts != counts[0]).any(axis=0)
+        species = run.lattice.sublattices[name].species
+        found |= {(name, symbol) for symbol, moved in zip(species, moves, strict=True) if moved}
+    return found
 
 
-def _counts_seen(run: Run, sublattice: str) -> set[tuple[int, ...]]:
-    """Species counts of a sublattice in the draws of a run, and at its start where it is known."""
+def _changes(run: Run, sublattice: str) -> bool:
+    """Whether a sublattice has had two compositions, at the start or in a draw of a run."""
+    seen: set[tuple[int, ...]] = set()
+    for counts in _counts_seen(run, sublattice):
+        seen |= counts
+        if len(seen) > 1:
+            return True
+    return False
+
+
+def _counts_seen(run: Run, sublattice: str) -> Iterator[set[tuple[int, ...]]]:
+    """Species counts of a sublattice at the start, where it is known, and then point by point."""
     species = run.lattice.sublattices[sublattice].species
     sites = sites_of(run.lattice, sublattice)
     start = run.config.get("sublattices", {}).get(sublattice, {}).get("composition") or {}
-    seen = {tuple(round(start.get(s, 0.0) * len(sites)) for s in species)} if start else set()
+    if start:
+        yield {tuple(round(start.get(s, 0.0) * len(sites)) for s in species)}
     for point in run.points:
         held = point["occupation"].transpose("draw", "chain", "site").to_numpy()[..., sites]
         counts = np.stack([(held == k).sum(axis=-1) for k in range(len(species))], axis=-1)
         rows = np.unique(counts.reshape(-1, len(species)), axis=0)
-        seen |= {tuple(row) for row in rows.tolist()}
-    return seen
+        yield {tuple(row) for row in rows.tolist()}
 
 
 def tracked_fractions(lattice: Lattice, sublattices: Sequence[str], axis: str) -> list[Tracked]:

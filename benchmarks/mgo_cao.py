@@ -32,7 +32,8 @@ RESULT = Path(__file__).parent / "results" / "mgo_cao.json"
 SITES, KAPPA, DEGREE, RESAMPLES = 32, 5.0, 4, 100
 SCAN = {
     "semi-grand": "chemical_potentials.cation.Ca = { from = -1.02, to = -0.72, steps = 7 }",
-    "variance-constrained": "kappa = 5\nphi.cation.Mg = { from = -3.0, to = -0.4, steps = 14 }",
+    "variance-constrained": f"kappa = {KAPPA:g}\n"
+    "phi.cation.Mg = { from = -3.0, to = -0.4, steps = 14 }",
 }
 RUN = {
     "semi-grand": "chains = 4\ndraws = 60\nwarmup = 15",

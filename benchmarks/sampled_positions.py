@@ -63,9 +63,8 @@ COUPLINGS = [0.08, 0.3, 0.65, 1.0]  # of the potential, beside 0, which is drawn
 HESSIANS = 10  # of which the reference of a class is the mean
 
 
-def crystal_of(name, a=None):
-    a = a or CONSTANT[name]
-    lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=a, size=(2, 2, 2))
+def crystal_of(name):
+    lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=CONSTANT[name], size=(2, 2, 2))
     if name == "bundled":
         return lattice, AlchemicalMACE(lattice, "bundled", device="cpu")
     return lattice, AlchemicalCHGNet(lattice, dtype="float64", device="cpu")
@@ -123,11 +122,11 @@ def classes(name):
     n = 12 if name == "bundled" else 3
     for cell in (False, "isotropic"):
         relaxed = Relaxed(model, fmax=0.01, cell=cell, references=n)
-        energy = relaxed.energy(representatives)
+        minimum = relaxed.relaxed(representatives)
+        energy = minimum.energies
         key = "relaxed" if cell is False else "relaxed_free"
         found[f"{key}_eV"] = (energy - energy[0]).tolist()
         found[f"{key}_T_half"] = half_temperature(constant(energy - energy[0]), degeneracy)
-        minimum = relaxed.relaxed(representatives)
         volumes = np.abs(np.linalg.det(minimum.cells))
         found[f"{key}_a_A"] = (np.cbrt(volumes) / 2).tolist()
         found[f"{key}_force_calls"] = int(np.sum(minimum.force_calls))
@@ -167,7 +166,10 @@ def direct(name, keep, pressure=None, draws=240, warmup=40, chains=3):
         of = classify(point.occupation.values)
         t, ordered = float(point.temperature), (of == 0).astype(float)
         changed = (point.occupation.values[1:] != point.occupation.values[:-1]).any(axis=2)
-        displaced = displacements(lattice, point)
+        cells = point.cell.values if "cell" in point else lattice.atoms.cell.array
+        displaced = np.linalg.norm(
+            point.positions.values - kernel.crystal.references(cells), axis=-1
+        )
         # The solid's average: no atom half a cell away from its site.
         solid = displaced.max(axis=-1) < 0.5 * CONSTANT[name]
         if not solid.any():
@@ -193,20 +195,19 @@ def direct(name, keep, pressure=None, draws=240, warmup=40, chains=3):
             row |= {"a_A": float(a.mean()), "a_error": standard_error(a)}
         found["rungs"].append(row)
         print(row, flush=True)
-        variance = share.mean * (1 - share.mean)
-        if variance > 0 and share.error > 0:
-            odds = np.log(share.mean / (1 - share.mean))
-            logits.append((1 / (units.kB * t), odds, share.error / variance))
+        logits += log_odds(t, share)
     found["T_half"], found["T_half_error"] = crossing(logits)
     print(found["T_half"], found["T_half_error"], trips, flush=True)
     return found
 
 
-def displacements(lattice, point):
-    """Distance of every atom from its site, [draw, chain, atom] in Å, the cell's change undone."""
-    fractional = lattice.atoms.cell.scaled_positions(lattice.atoms.positions)
-    cells = point.cell.values if "cell" in point else lattice.atoms.cell.array
-    return np.linalg.norm(point.positions.values - fractional @ cells, axis=-1)
+def log_odds(t, share):
+    """(β, ln-odds, its error) of a share, in a list that is empty where it has no error."""
+    variance = share.mean * (1 - share.mean)
+    if not (variance > 0 and share.error > 0):
+        return []
+    odds = np.log(share.mean / (1 - share.mean))
+    return [(1 / (units.kB * t), odds, share.error / variance)]
 
 
 def crossing(rows):
@@ -305,11 +306,11 @@ def trajectories(crystal, occupation, cell, start, draws, warmup, seed, pressure
     return *(np.array(part) for part in zip(*kept, strict=True)), calls
 
 
-def vibrations(name, keep, a=None, t=None, draws=None, warmup=40):
-    draws = draws or (120 if name == "bundled" else 60)
-    lattice, model = crystal_of(name, a)
+def vibrations(name, keep, warmup=40):
+    draws = 120 if name == "bundled" else 60
+    lattice, model = crystal_of(name)
     _, _, representatives, degeneracy, levels = classes_of(lattice, model)
-    t = t or TEMPERATURE[name]
+    t = TEMPERATURE[name]
     thermal, cell, begin, calls = units.kB * t, lattice.atoms.cell.array, time.perf_counter(), 0
     crystal, basis = Crystal(model, t), held_centre(len(lattice.atoms))
     found, rng = {"temperature": t, "classes": []}, np.random.default_rng(5)
@@ -366,7 +367,7 @@ def vibrations(name, keep, a=None, t=None, draws=None, warmup=40):
         found["classes"].append(row)
         print(k, row, flush=True)
         np.savez_compressed(
-            keep / f"class-{name}-{a or CONSTANT[name]}-{k}.npz",
+            keep / f"class-{name}-{k}.npz",
             occupation=occupation, positions=end, energy=energy,
         )  # fmt: skip
     f = np.array([row["free_energy_eV"] for row in found["classes"]])
@@ -450,9 +451,7 @@ def reweight(keep, most=720):
             row["refused"] = str(refused)
         else:
             row |= {"rock_salt": share.mean, "error": share.error, "rhat": share.rhat}
-            variance = share.mean * (1 - share.mean)
-            odds = np.log(share.mean / (1 - share.mean))
-            logits.append((1 / (units.kB * t), odds, share.error / variance))
+            logits += log_odds(t, share)
         found["rungs"].append(row)
         print(row, flush=True)
     found["T_half"], found["T_half_error"] = crossing(logits)
