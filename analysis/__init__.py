@@ -1,51 +1,55 @@
 """Order parameters, thermodynamics and their errors, from samples; never from a sampler.
 
-Arrays or labelled arrays go in, numbers with errors and verdicts come out. Figures for papers are
-in ``alchemc.analysis.plots``.
+Arrays or labelled arrays go in, numbers with errors and verdicts come out. Names are loaded when
+they are first used; figures for papers are in ``alchemc.analysis.plots``.
 """
 
-from .caveats import Caveat, landscape, shortcoming
-from .commensurate import NAMED_ORDERS, OrderingVector, ordering_vector
-from .density_of_states import Coexistence, coexistence, energy_distribution
-from .estimates import derived, describe, summarize_series
-from .hysteresis import Loop, hysteresis
-from .long_range import ordering_amplitude, ordering_series
-from .overview import analyze_run
-from .reweighting import Reweighted, effective_fraction, reweighted
-from .round_trips import RoundTrips, round_trips
-from .short_range import warren_cowley, warren_cowley_series
-from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
-from .transition import ApparentTransition, Bracket, apparent_transition
+from __future__ import annotations
 
-__all__ = [
-    "NAMED_ORDERS",
-    "ApparentTransition",
-    "Bracket",
-    "Caveat",
-    "Coexistence",
-    "Loop",
-    "OrderingVector",
-    "Reweighted",
-    "RoundTrips",
-    "analyze_run",
-    "apparent_transition",
-    "binder_cumulant",
-    "coexistence",
-    "derived",
-    "describe",
-    "effective_fraction",
-    "energy_distribution",
-    "heat_capacity",
-    "hysteresis",
-    "landscape",
-    "mean_energy",
-    "ordering_amplitude",
-    "ordering_series",
-    "ordering_vector",
-    "reweighted",
-    "round_trips",
-    "shortcoming",
-    "summarize_series",
-    "warren_cowley",
-    "warren_cowley_series",
-]
+import importlib
+from typing import Any
+
+_HOME = {
+    "ApparentTransition": "alchemc.analysis.transition",
+    "Bracket": "alchemc.analysis.transition",
+    "Caveat": "alchemc.analysis.caveats",
+    "Coexistence": "alchemc.analysis.density_of_states",
+    "Loop": "alchemc.analysis.loops",
+    "NAMED_ORDERS": "alchemc.analysis.order.commensurate",
+    "OrderingVector": "alchemc.analysis.order.commensurate",
+    "Reweighted": "alchemc.analysis.reweighting",
+    "RoundTrips": "alchemc.analysis.ladders",
+    "analyze_run": "alchemc.analysis.overview",
+    "apparent_transition": "alchemc.analysis.transition",
+    "binder_cumulant": "alchemc.analysis.thermodynamics",
+    "coexistence": "alchemc.analysis.density_of_states",
+    "derived": "alchemc.analysis.estimates",
+    "describe": "alchemc.analysis.estimates",
+    "effective_fraction": "alchemc.analysis.reweighting",
+    "energy_distribution": "alchemc.analysis.density_of_states",
+    "heat_capacity": "alchemc.analysis.thermodynamics",
+    "hysteresis": "alchemc.analysis.loops",
+    "landscape": "alchemc.analysis.caveats",
+    "mean_energy": "alchemc.analysis.thermodynamics",
+    "ordering_amplitude": "alchemc.analysis.order.long_range",
+    "ordering_series": "alchemc.analysis.order.long_range",
+    "ordering_vector": "alchemc.analysis.order.commensurate",
+    "reweighted": "alchemc.analysis.reweighting",
+    "round_trips": "alchemc.analysis.ladders",
+    "shortcoming": "alchemc.analysis.caveats",
+    "summarize_series": "alchemc.analysis.estimates",
+    "warren_cowley": "alchemc.analysis.order.short_range",
+    "warren_cowley_series": "alchemc.analysis.order.short_range",
+}
+
+__all__ = [*_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'alchemc.analysis' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

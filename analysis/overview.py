@@ -24,9 +24,9 @@ from .caveats import (
     outside_domain,
     unconverged,
 )
-from .commensurate import NAMED_ORDERS
-from .hysteresis import Loop, loop_dict, settled_loops, telling
 from .layout import TEMPERATURE, Layout, coordinates_of, few, layout
+from .loops import Loop, loop_dict, settled_loops, telling
+from .order.commensurate import NAMED_ORDERS
 from .point_results import (
     PointResult,
     fitting_orders,

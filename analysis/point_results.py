@@ -15,10 +15,10 @@ from ..lattice import Lattice
 from ..records import Run
 from ..statistics import MIN_ESS, Summary
 from .caveats import Caveat, shortcoming
-from .commensurate import NAMED_ORDERS
 from .estimates import describe, scaled, sites_of, summarize_series
-from .long_range import ordering_amplitude, ordering_series
-from .short_range import warren_cowley
+from .order.commensurate import NAMED_ORDERS
+from .order.long_range import ordering_amplitude, ordering_series
+from .order.short_range import warren_cowley
 from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
 
 __all__ = [

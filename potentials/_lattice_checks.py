@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import InputError
 from ..lattice import Lattice
 from ..sublattice import shown
-from .tiling import Tiling
+from ..tiling import Tiling
 
 __all__ = ["checked_field", "checked_move", "checked_sites", "species_by_kind"]
 

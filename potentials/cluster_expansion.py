@@ -15,9 +15,9 @@ from ..errors import InputError
 from ..lattice import VACANCY, Lattice
 from ..structures import one_line
 from ..sublattice import is_number, shown
+from ..tiling import Tiling, tiling_from_primitive
 from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
-from .tiling import Tiling, tiling_from_primitive
 
 __all__ = ["ClusterExpansion", "FitReport"]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .tiling import Tiling
+from ..tiling import Tiling
 
 __all__ = ["Interaction", "Tables", "build_tables", "permuted"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import InputError, ModelError
 from ..lattice import Lattice
 from ..sublattice import is_number, is_whole, shown
+from ..tiling import Tiling
 from ._lattice_checks import checked_field, checked_move, checked_sites, species_by_kind
 from .interactions import Interaction, Tables, build_tables
-from .tiling import Tiling
 
 __all__ = ["LatticeBlock", "LatticeHamiltonian"]
 

@@ -16,9 +16,9 @@ from scipy import sparse
 
 from ..errors import InputError
 from ..lattice import Lattice
+from ..tiling import Tiling, find_tiling, tiling_from_primitive
 from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
-from .tiling import Tiling, find_tiling, tiling_from_primitive
 
 __all__ = [
     "PairExpansion",

@@ -10,9 +10,9 @@ import numpy as np
 from ..errors import InputError
 from ..lattice import Lattice
 from ..sublattice import is_number, shown
+from ..tiling import Tiling, find_tiling
 from .interactions import Interaction
 from .lattice_hamiltonian import LatticeHamiltonian
-from .tiling import Tiling, find_tiling
 
 __all__ = ["PairHamiltonian"]
 

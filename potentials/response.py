@@ -14,8 +14,8 @@ from ..errors import InputError
 from ..lattice import Lattice
 from ..protocols import Hamiltonian
 from ..sublattice import is_whole, shown
+from ..tiling import Tiling, find_tiling
 from .pair_expansion import PairExpansion, check_size, coordinates_of_species, pair_distances
-from .tiling import Tiling, find_tiling
 
 __all__ = [
     "Features",

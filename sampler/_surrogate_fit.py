@@ -20,8 +20,8 @@ from ..potentials.response import (
     onsite_energies,
     reduced,
 )
-from ..potentials.tiling import find_tiling
 from ..protocols import Hamiltonian
+from ..tiling import find_tiling
 
 __all__ = [
     "Lessons",

@@ -25,7 +25,7 @@ from alchemc import (
 from alchemc.errors import InputError, ModelError
 from alchemc.potentials import LatticeHamiltonian
 from alchemc.potentials.interactions import Interaction
-from alchemc.potentials.tiling import find_tiling, hermite, reduce_cells
+from alchemc.tiling import find_tiling, hermite, reduce_cells
 from toys import any_occupations, couplings_between, pair_energies
 
 

@@ -36,3 +36,12 @@ def test_every_public_name_exists_and_has_a_docstring():
             value = getattr(module, name)
             if callable(value):
                 assert value.__doc__, f"{package}.{name}"
+
+
+def test_no_lazy_name_is_that_of_a_module_beside_it():
+    """Importing such a module would put it in the place of the name."""
+    for package in ("alchemc", "alchemc.analysis"):
+        module = importlib.import_module(package)
+        files = {path.stem for path in Path(module.__path__[0]).glob("*.py")}
+        subpackages = set(getattr(module, "_SUBPACKAGES", ()))
+        assert not (set(module.__all__) - subpackages) & files

@@ -22,8 +22,8 @@ from scipy.stats import binomtest
 import alchemc.potentials
 from alchemc import analysis, builders, campaign
 from alchemc.analysis import plots
-from alchemc.analysis.hysteresis import loops_of
 from alchemc.analysis.layout import layout
+from alchemc.analysis.loops import loops_of
 from alchemc.campaign import build, events
 from alchemc.campaign.points import coordinates_of_points
 from alchemc.campaign.report import report_page

@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 
 from alchemc import Canonical, Lattice, SemiGrandCanonical, Sublattice, builders
 from alchemc.potentials import PairExpansion
-from alchemc.potentials.tiling import find_tiling
 from alchemc.protocols import Ensemble
+from alchemc.tiling import find_tiling
 
 
 def chain_lattice(*groups: tuple) -> Lattice:

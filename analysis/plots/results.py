@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import InputError
-from .overview import relative_energies
+from ...errors import InputError
+from ..overview import relative_energies
 
 __all__ = [
     "plot_composition",

@@ -7,9 +7,9 @@ from itertools import permutations
 import numpy as np
 import xarray as xr
 
-from ..lattice import Lattice
+from ...lattice import Lattice
+from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import OrderingVector, ordering_vector
-from .estimates import as_chains, blocks_of_draws, describe, sites_of
 
 __all__ = ["ordering_amplitude", "ordering_series"]
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..records import Run
 from ..statistics import Summary
-from .commensurate import NAMED_ORDERS
 from .layout import TEMPERATURE, Layout, coordinates_of, layout
+from .order.commensurate import NAMED_ORDERS
 from .point_results import (
     PointResult,
     Tracked,

@@ -10,9 +10,9 @@ import numpy as np
 import spglib
 from ase.neighborlist import neighbor_list
 
-from ..errors import InputError
-from ..lattice import Lattice
-from .estimates import sites_of, species_labels
+from ...errors import InputError
+from ...lattice import Lattice
+from ..estimates import sites_of, species_labels
 
 __all__ = ["NAMED_ORDERS", "OrderingVector", "ordering_vector"]
 

@@ -12,8 +12,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..errors import InputError
-from ..lattice import Lattice
+from .errors import InputError
+from .lattice import Lattice
 
 __all__ = ["Tiling", "find_tiling", "tiling_from_primitive"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from scipy.sparse import csr_array
 
-from ..errors import InputError
-from ..lattice import Lattice
-from .estimates import as_chains, blocks_of_draws, describe, sites_of, species_labels
+from ...errors import InputError
+from ...lattice import Lattice
+from ..estimates import as_chains, blocks_of_draws, describe, sites_of, species_labels
 
 __all__ = ["warren_cowley", "warren_cowley_series"]
 

@@ -1,0 +1,1 @@
+"""How sites are occupied: short- and long-range order, scattering, domains, environments."""

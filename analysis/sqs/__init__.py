@@ -1,0 +1,1 @@
+"""Special quasirandom structures, and how they compare with what was sampled."""

@@ -1,0 +1,1 @@
+"""Which phases are stable: free energies, phase diagrams, transitions, ground states."""

@@ -1,0 +1,1 @@
+"""Concentration waves: which ordering a disordered crystal is unstable to, without sampling."""
