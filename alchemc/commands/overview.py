@@ -1,0 +1,76 @@
+"""``alchemc init | status | models | doctor``: what there is to start from and to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .shared import BAD_INPUT, DONE, AsJson, RunArgument, print_json, print_text, terminal
+
+__all__ = ["doctor", "init", "models", "status"]
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="The campaign file to write.")] = Path(
+        "campaign.toml"
+    ),
+) -> int:
+    """Write a commented campaign file to start from."""
+    from ..campaign.starter import write_starter
+
+    write_starter(file)
+    typer.echo(f"wrote {file}; run it with `alchemc run {file}`")
+    return DONE
+
+
+def status(directory: RunArgument, as_json: AsJson = False) -> int:
+    """Show how far a run is; it may be running."""
+    from dataclasses import asdict
+
+    from ..campaign.runs import describe
+
+    found = describe(directory)
+    if as_json:
+        print_json(asdict(found))
+        return DONE
+    from ..campaign.tables import status_table
+
+    console = terminal()
+    if found.title:
+        print_text(console, found.title)
+    console.print(status_table(found))
+    typer.echo(f"{found.state}; {found.chains} chains, seed {found.seed}; last: {found.last_event}")
+    return DONE
+
+
+def models(as_json: AsJson = False) -> int:
+    """List the potentials that can be named in a campaign."""
+    from dataclasses import asdict
+
+    from ..potentials import list_models
+
+    known = list_models()
+    if as_json:
+        print_json([asdict(entry) for entry in known])
+        return DONE
+    from ..campaign.tables import model_lines, model_table
+
+    console = terminal()
+    console.print(model_table(known, console))
+    console.print()
+    for line in model_lines(known):
+        print_text(console, line)
+    return DONE
+
+
+def doctor() -> int:
+    """Check the installation: versions, device, model, write access."""
+    from ..campaign.doctor import examine
+
+    good = True
+    for check in examine(Path()):
+        typer.echo(f"{'ok     ' if check.good else 'PROBLEM'} {check.subject}: {check.finding}")
+        good = good and check.good
+    return DONE if good else BAD_INPUT

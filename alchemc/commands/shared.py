@@ -1,0 +1,79 @@
+"""What commands share: exit codes, options, reading a run, printing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import StoredRunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..records import Run
+
+__all__ = [
+    "BAD_INPUT",
+    "DONE",
+    "INTERNAL",
+    "INTERRUPTED",
+    "NOT_CONVERGED",
+    "AsJson",
+    "Quiet",
+    "RunArgument",
+    "complain",
+    "load_run",
+    "print_json",
+    "print_text",
+    "terminal",
+]
+
+DONE, INTERNAL, BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+
+RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines, no progress bar.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    typer.echo(f"alchemc: {' '.join(message.split())}", err=True)
+
+
+def load_run(directory: Path) -> Run:
+    """Read a run with its samples into memory, so that damage shows here and in one line."""
+    from ..campaign.runs import open_run
+
+    stored = open_run(directory)
+    for index, point in enumerate(stored.points):
+        try:
+            point.load()
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise StoredRunError(
+                f"stored samples of {directory} at point {index} are damaged "
+                f"({reason}); restore the directory from a copy, or start a new run"
+            ) from error
+    return stored
+
+
+def terminal() -> Console:
+    """Terminal output; what is piped or written to a file is not folded to 80 columns."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def print_text(console: Console, text: str) -> None:
+    """Print text as it is: brackets in it are no markup and its numbers get no colour."""
+    console.print(text, markup=False, highlight=False)
+
+
+def print_json(content: Any) -> None:
+    """Print plain data as indented JSON."""
+    import json
+
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
