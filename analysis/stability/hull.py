@@ -76,7 +76,8 @@ class Hull:
 
         Examples
         --------
-        >>> lower_hull([0.0, 0.5, 1.0], [0.0, -0.2, 0.1]).mixture(0.125)
+        >>> parts = lower_hull([0.0, 0.5, 1.0], [0.0, -0.2, 0.1]).mixture(0.125)
+        >>> {n: round(share, 6) for n, share in parts.items()}
         {0: 0.75, 1: 0.25}
         """
         at = self._compositions(x)
