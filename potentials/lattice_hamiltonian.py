@@ -16,6 +16,7 @@ from ..sublattice import is_number, is_whole, shown
 from ..tiling import Tiling
 from ._lattice_checks import checked_field, checked_move, checked_sites, species_by_kind
 from .interactions import Interaction, Tables, build_tables
+from .multilinear import Multilinear
 
 __all__ = ["LatticeBlock", "LatticeHamiltonian"]
 
@@ -42,7 +43,7 @@ class LatticeBlock(NamedTuple):
     accepted: np.ndarray
 
 
-class LatticeHamiltonian:
+class LatticeHamiltonian(Multilinear):
     """Energy as a constant, a term per site, and a table per cluster of sites.
 
     E(λ) = E0 + Σ_i Σ_k λ_ik e_ik + Σ_clusters Σ_{k…} λ_ik λ_jl … T[k, l, …], multilinear in λ.
