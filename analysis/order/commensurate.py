@@ -233,23 +233,29 @@ def _fits(lattice: Lattice, parent: ParentCell, q: np.ndarray) -> bool:
     return bool(np.abs(turns - np.round(turns)).max() < 1e-3)
 
 
-def _require_fit(lattice: Lattice, parent: ParentCell, star: np.ndarray, name: str) -> None:
+def _require_fit(
+    lattice: Lattice, parent: ParentCell, star: np.ndarray, name: str, *, uniform: bool = False
+) -> None:
     if any(_fits(lattice, parent, arm) for arm in star):
         return
-    nearest = ", ".join(_format_vector(q) for q in _nearest_allowed(lattice, parent, star[0]))
+    allowed = _nearest_allowed(lattice, parent, star[0], uniform=uniform)
+    nearest = ", ".join(_format_vector(q) for q in allowed)
     raise InputError(
         f"q = {name} does not fit this cell (it would not be periodic); the nearest vectors that "
         f"do are {nearest}; choose one of them or another supercell"
     )
 
 
-def _nearest_allowed(lattice: Lattice, parent: ParentCell, q: np.ndarray) -> list[np.ndarray]:
+def _nearest_allowed(
+    lattice: Lattice, parent: ParentCell, q: np.ndarray, *, uniform: bool
+) -> list[np.ndarray]:
     supercell = _supercell_matrix(lattice, parent)
     centre = np.floor(supercell @ q)
     around = centre + np.array(list(product(range(-1, 3), repeat=3)))
     candidates = around @ np.linalg.inv(supercell).T
-    waves = np.exp(-2j * np.pi * (parent.coordinates @ candidates.T))
-    candidates = candidates[np.abs(waves - waves[0]).max(axis=0) > TOLERANCE]
+    if not uniform:
+        waves = np.exp(-2j * np.pi * (parent.coordinates @ candidates.T))
+        candidates = candidates[np.abs(waves - waves[0]).max(axis=0) > TOLERANCE]
     metric = np.linalg.inv(parent.vectors).T
     distance = np.linalg.norm((candidates - q) @ metric, axis=1).round(9)
     return list(candidates[np.lexsort((*candidates.T, distance))][:MAX_LISTED])
