@@ -1,8 +1,9 @@
-"""Means with errors: labelled summaries of sampled series, and errors of derived quantities."""
+"""Means with errors, and the blocks in which samples are read so that memory stays bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,23 +13,73 @@ from ..lattice import Lattice
 from ..statistics import Summary, summary
 
 __all__ = [
+    "LazyChains",
+    "Meter",
     "as_chains",
     "blocks_of_draws",
     "derived",
     "describe",
+    "measured",
     "scaled",
     "sites_of",
     "summarize_series",
 ]
 
 CONFIGURATIONS_PER_BLOCK = 4096
+SITES_PER_BLOCK = 1 << 20
+"""Sites of all configurations of a block together: what is made of a block fits into a cache."""
+
+Meter = Callable[[np.ndarray], np.ndarray]
+"""From checked occupations [n, n_sites] to what is measured of each, [n, ...]."""
 
 
-def as_chains(lattice: Lattice, occupations: xr.DataArray | np.ndarray) -> np.ndarray:
+class LazyChains:
+    """Occupations as [draw, chain, site] that are read when draws are asked for.
+
+    Indices are as for an array, with a number or a slice of draws first; an array comes back, read
+    from disk where the labelled array lies there. ``draws_per_chunk`` is 1 where nothing is stored
+    in chunks.
+
+    Parameters
+    ----------
+    occupations
+        With the dimensions ``draw`` and ``site``, and ``chain`` if there are several.
+
+    Examples
+    --------
+    >>> labelled = xr.DataArray(np.zeros((2, 8, 5), int), dims=("chain", "site", "draw"))
+    >>> chains = LazyChains(labelled)
+    >>> chains.shape, chains[1:3].shape, chains[0, 0].shape
+    ((5, 2, 8), (2, 2, 8), (8,))
+    """
+
+    def __init__(self, occupations: xr.DataArray) -> None:
+        sizes = {str(name): size for name, size in occupations.sizes.items()}
+        self._array = occupations
+        self._order = [name for name in ("draw", "chain", "site") if name in sizes]
+        self.shape = (sizes["draw"], sizes.get("chain", 1), sizes["site"])
+        chunks = occupations.encoding.get("preferred_chunks") or {}
+        self.draws_per_chunk = int(chunks.get("draw", 1))
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        draws, *others = key if isinstance(key, tuple) else (key,)
+        if not isinstance(draws, slice):
+            return self[slice(draws, draws + 1 or None)][(0, *others)]
+        block = self._array.isel(draw=draws).transpose(*self._order).to_numpy()
+        array = block.reshape(len(block), *self.shape[1:])
+        return np.asarray(array[(slice(None), *others)])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self[:], dtype=dtype, copy=copy)
+
+
+def as_chains(lattice: Lattice, occupations: xr.DataArray | np.ndarray) -> np.ndarray | LazyChains:
     """Occupations of any accepted shape as [draw, chain, site].
 
     [n_sites] is one configuration and [n_replicas, n_sites] are independent replicas: one draw
-    each. A labelled array may have its dimensions in any order.
+    each. A labelled array may have its dimensions in any order; without ``chain`` it is one chain.
+    Its values are read when `blocks_of_draws` or an index asks for them, so that a stored run may
+    be larger than memory.
 
     Parameters
     ----------
@@ -46,25 +97,86 @@ def as_chains(lattice: Lattice, occupations: xr.DataArray | np.ndarray) -> np.nd
     InputError
         If the shape is none of these or the number of sites is not the lattice's.
     """
+    array: np.ndarray | LazyChains
     if isinstance(occupations, xr.DataArray):
-        order = [name for name in ("draw", "chain", "site") if name in occupations.dims]
-        occupations = occupations.transpose(*order).data
-    array = np.asarray(occupations)
-    if not 1 <= array.ndim <= 3 or array.shape[-1] != lattice.n_sites or array.size == 0:
+        unknown = set(occupations.dims) - {"draw", "chain", "site"}
+        if unknown or "site" not in occupations.dims:
+            raise InputError(
+                f"occupations have the dimensions {', '.join(map(str, occupations.dims))}; give "
+                "draw, chain and site, or site alone"
+            )
+        order = [name for name in ("chain", "site") if name in occupations.dims]
+        lazy = "draw" in occupations.dims
+        array = LazyChains(occupations) if lazy else occupations.transpose(*order).to_numpy()
+    else:
+        array = np.asarray(occupations)
+    shape = array.shape
+    if not 1 <= len(shape) <= 3 or shape[-1] != lattice.n_sites or not np.prod(shape):
         raise InputError(
-            f"occupations of shape {array.shape} do not fit a lattice of {lattice.n_sites} sites; "
+            f"occupations of shape {shape} do not fit a lattice of {lattice.n_sites} sites; "
             "give [n_sites], [n_replicas, n_sites] or [draw, chain, n_sites]"
         )
+    if isinstance(array, LazyChains):
+        return array
     return array.reshape((1,) * (3 - array.ndim) + array.shape)
 
 
-def blocks_of_draws(lattice: Lattice, chains: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slices of the draws with their checked occupations [n, n_sites], in bounded memory."""
+def blocks_of_draws(
+    lattice: Lattice, chains: np.ndarray | LazyChains
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Slices of the draws with their checked occupations int8 [n, n_sites], in bounded memory.
+
+    Stored samples are read in whole chunks, each of them once.
+    """
     n_draws, n_chains, n_sites = chains.shape
-    step = max(1, CONFIGURATIONS_PER_BLOCK // n_chains)
-    for start in range(0, n_draws, step):
-        block = slice(start, min(start + step, n_draws))
-        yield block, lattice.check(np.asarray(chains[block]).reshape(-1, n_sites))
+    most = min(CONFIGURATIONS_PER_BLOCK, SITES_PER_BLOCK // n_sites)
+    step = max(1, most // n_chains)
+    chunk = chains.draws_per_chunk if isinstance(chains, LazyChains) else 1
+    stride = max(step // chunk, 1) * chunk
+    for start in range(0, n_draws, stride):
+        read = np.asarray(chains[start : start + stride])
+        for first in range(0, len(read), step):
+            part = read[first : first + step]
+            block = slice(start + first, start + first + len(part))
+            yield block, lattice.check(part.reshape(-1, n_sites))
+
+
+def measured(
+    lattice: Lattice,
+    occupations: xr.DataArray | np.ndarray,
+    meters: Mapping[str, Meter],
+) -> dict[str, np.ndarray]:
+    """Measure several things of every sample in one pass over the occupations.
+
+    Parameters
+    ----------
+    lattice, occupations
+        As for `as_chains`.
+    meters
+        What to measure, by name.
+
+    Returns
+    -------
+    Arrays [draw, chain, ...] by the same names.
+
+    Examples
+    --------
+    >>> from alchemc import builders
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
+    >>> found = measured(lattice, np.eye(8, dtype=int), {"Ta": lambda x: (x == 1).sum(axis=1)})
+    >>> found["Ta"].tolist()
+    [[1, 1, 1, 1, 1, 1, 1, 1]]
+    """
+    chains = as_chains(lattice, occupations)
+    n_draws, n_chains, _ = chains.shape
+    found: dict[str, np.ndarray] = {}
+    for block, flat in blocks_of_draws(lattice, chains):
+        for name, meter in meters.items():
+            values = meter(flat)
+            if name not in found:
+                found[name] = np.empty((n_draws, n_chains, *values.shape[1:]), values.dtype)
+            found[name][block] = values.reshape(-1, n_chains, *values.shape[1:])
+    return found
 
 
 def summarize_series(values: np.ndarray) -> Summary:

@@ -24,14 +24,13 @@ from .caveats import (
     outside_domain,
     unconverged,
 )
+from .changes import moving_among, named_sublattices, open_among
 from .layout import TEMPERATURE, Layout, coordinates_of, few, layout
 from .loops import Loop, loop_dict, settled_loops, telling
 from .order.commensurate import NAMED_ORDERS
 from .point_results import (
     PointResult,
     fitting_orders,
-    moving_fractions,
-    open_sublattices,
     tracked_fractions,
 )
 from .transition import ApparentTransition, Bracket, apparent_transition
@@ -63,8 +62,9 @@ def analyze_run(
     -------
     A dictionary that JSON can hold (None for unknown numbers). ``points`` lists the points from low
     to high, each with ``energy`` (eV per site), ``heat_capacity`` (k_B per site, of the enthalpy at
-    a pressure; None where the composition fluctuates), ``acceptance``, ``orders``, ``binder`` and
-    ``warren_cowley``; a number is a dictionary of ``mean``, ``error``, ``ess``, ``rhat``,
+    a pressure; None where the composition fluctuates, or the ensemble is not known to be
+    canonical), ``acceptance``, ``orders``, ``binder`` and ``warren_cowley``; a number is a
+    dictionary of ``mean``, ``error``, ``ess``, ``rhat``,
     ``converged`` and, if not converged, ``why``. Pairs with a species that is absent are left out
     of ``warren_cowley``. Where the composition fluctuates, ``composition`` holds the fractions by
     sublattice and species, ``fractions`` those that describe it, and ``free_energy_slopes`` ∂f/∂c
@@ -96,9 +96,9 @@ def analyze_run(
     True
     """
     settings = run.config.get("analysis", {})
-    free = open_sublattices(run)
-    usual = () if free else NAMED_ORDERS  # order is measured against what a composition allows
-    n_shells = int(settings.get("shells", 0 if free else 4) if shells is None else shells)
+    named = named_sublattices(run)
+    usual = () if named else NAMED_ORDERS  # order is measured against what a composition allows
+    n_shells = int(settings.get("shells", 0 if named else 4) if shells is None else shells)
     names = tuple(settings.get("orders", usual) if orders is None else orders)
     numbers = [k for k, point in enumerate(run.points) if point.sizes.get("draw", 0)]
     sampled = [run.points[k] for k in numbers]
@@ -106,16 +106,22 @@ def analyze_run(
         raise InputError("the run holds no draws yet; let it sample before it is analysed")
     coordinates = coordinates_of(sampled)
     found = layout(coordinates, run.config)
-    tracked = tracked_fractions(run.lattice, free, found.axis)
     rising = _rising(found, coordinates)
     first = sampled[rising[0]]["occupation"].isel(draw=0, chain=0).to_numpy()
-    measured, left_out = fitting_orders(run.lattice, names, first, free)
+    measured, _ = fitting_orders(run.lattice, names, first, named)
+    canonical = run.attrs.get("trajectory", {}).get("ensemble", "canonical") == "canonical"
     results = [
-        PointResult(run.lattice, point, where, measured, n_shells, free, tracked)
+        PointResult(run.lattice, point, where, measured, n_shells, named, canonical=canonical)
         for point, where in zip(sampled, coordinates, strict=True)
     ]
+    moving = moving_among(run, (result.extremes for result in results), named)
+    free = open_among(named, moving)
+    tracked = tracked_fractions(run.lattice, free, found.axis)
+    measured, left_out = fitting_orders(run.lattice, names, first, free)
+    for result in results:
+        result.narrow(free, tracked, measured)
     curves = _curves(found, rising)
-    visited = settled_loops(found, results, moving_fractions(run, free))
+    visited = settled_loops(found, results, moving)
     loops = sorted(visited, key=lambda loop: curves.index(loop.curve))
     transition = _transition(results, found, list(measured))
     caveats = _caveats(run, results, found, loops, transition, left_out)
@@ -186,11 +192,11 @@ def relative_energies(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     {'mean': 250.0, 'error': 2.0}
     """
     energies = [point["energy"] for point in results["points"]]
-    lowest = min(energy["mean"] for energy in energies)
+    lowest = min((e["mean"] for e in energies if e["mean"] is not None), default=0.0)
     return [
         {
             **energy,
-            "mean": 1e3 * (energy["mean"] - lowest),
+            "mean": None if energy["mean"] is None else 1e3 * (energy["mean"] - lowest),
             "error": None if energy["error"] is None else 1e3 * energy["error"],
         }
         for energy in energies
@@ -293,7 +299,7 @@ def _caveats(  # noqa: PLR0917
         ),
         *_unconverged(results, found),
         *_missed_precision(run, results, in_order),
-        *_of_charges(run),
+        *_of_charges(results),
         *_held_too_closely(run, results),
         *_of_scans(run, found, loops),
         *_settled(results, found),
@@ -347,17 +353,15 @@ def _settled(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
     return [Caveat("note", "pure", text)]
 
 
-def _of_charges(run: Run) -> list[Caveat]:
+def _of_charges(results: Sequence[PointResult]) -> list[Caveat]:
     """Warn where the charge of the cell is not the same in all draws."""
-    charges = run.lattice.charges
-    if charges is None:
+    ranges = [result.charges for result in results if result.charges is not None]
+    if not ranges:
         return []
-    held = [point["occupation"].to_numpy().reshape(-1, run.lattice.n_sites) for point in run.points]
-    sites = np.arange(run.lattice.n_sites)
-    totals = np.concatenate([charges[sites, states].sum(axis=1) for states in held])
-    if np.ptp(totals) < 1e-6:
+    ends = min(low for low, _ in ranges), max(high for _, high in ranges)
+    if ends[1] - ends[0] < 1e-6:
         return []
-    least, most = (f"{total:+g}".replace("-", "−") for total in (totals.min(), totals.max()))
+    least, most = (f"{total:+g}".replace("-", "−") for total in ends)
     text = (
         f"The charge of the cell fluctuates: its sites carry {least} to {most} e. A potential that "
         "was trained on neutral crystals knows no charge; kind = 'charge-neutral' keeps it."

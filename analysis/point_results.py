@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ from ase.units import GPa, kB
 
 from ..errors import InputError
 from ..lattice import Lattice
-from ..records import Run
 from ..statistics import MIN_ESS, Summary
 from .caveats import Caveat, shortcoming
-from .estimates import describe, scaled, sites_of, summarize_series
-from .order.commensurate import NAMED_ORDERS
-from .order.long_range import ordering_amplitude, ordering_series
-from .order.short_range import warren_cowley
+from .changes import Tracked, count_meter, extremes_of, moving_fractions, open_sublattices
+from .estimates import Meter, describe, measured, scaled, summarize_series
+from .order.commensurate import NAMED_ORDERS, ordering_vector
+from .order.long_range import OrderMeter, ordering_series
+from .order.short_range import PairMeter
 from .thermodynamics import binder_cumulant, heat_capacity, mean_energy
 
 __all__ = [
@@ -36,58 +36,6 @@ __all__ = [
 UNKNOWN = Summary(math.nan, math.nan, math.nan, math.nan, False)
 ONE_SPECIES = "not defined in draws that hold one species"
 AT_AN_END = "the fraction never left 0 or 1, where no slope follows from it"
-
-Tracked = tuple[str, str]
-"""Sublattice and species whose fraction is followed."""
-
-
-def open_sublattices(run: Run) -> list[str]:
-    """Sublattices whose composition is not fixed: those named by a chemical potential or φ.
-
-    Where some of these change and others never do, the others are taken to be fixed.
-    """
-    lattice, found = run.lattice, []
-    named = {str(name) for point in run.points for name, c in point.coords.items() if not c.ndim}
-    for name, sublattice in lattice.sublattices.items():
-        coordinates = {f"{p}_{name}_{s}" for p in ("mu", "phi") for s in sublattice.species}
-        if coordinates & named and len(sublattice.species) > 1:
-            found.append(name)
-    return [name for name in found if _changes(run, name)] or found
-
-
-def moving_fractions(run: Run, sublattices: Sequence[str]) -> set[Tracked]:
-    """Fractions that are not the same in all draws of a run and at its start."""
-    found: set[Tracked] = set()
-    for name in sublattices:
-        counts = np.array(list(set().union(*_counts_seen(run, name))))
-        moves = (counts != counts[0]).any(axis=0)
-        species = run.lattice.sublattices[name].species
-        found |= {(name, symbol) for symbol, moved in zip(species, moves, strict=True) if moved}
-    return found
-
-
-def _changes(run: Run, sublattice: str) -> bool:
-    """Whether a sublattice has had two compositions, at the start or in a draw of a run."""
-    seen: set[tuple[int, ...]] = set()
-    for counts in _counts_seen(run, sublattice):
-        seen |= counts
-        if len(seen) > 1:
-            return True
-    return False
-
-
-def _counts_seen(run: Run, sublattice: str) -> Iterator[set[tuple[int, ...]]]:
-    """Species counts of a sublattice at the start, where it is known, and then point by point."""
-    species = run.lattice.sublattices[sublattice].species
-    sites = sites_of(run.lattice, sublattice)
-    start = run.config.get("sublattices", {}).get(sublattice, {}).get("composition") or {}
-    if start:
-        yield {tuple(round(start.get(s, 0.0) * len(sites)) for s in species)}
-    for point in run.points:
-        held = point["occupation"].transpose("draw", "chain", "site").to_numpy()[..., sites]
-        counts = np.stack([(held == k).sum(axis=-1) for k in range(len(species))], axis=-1)
-        rows = np.unique(counts.reshape(-1, len(species)), axis=0)
-        yield {tuple(row) for row in rows.tolist()}
 
 
 def tracked_fractions(lattice: Lattice, sublattices: Sequence[str], axis: str) -> list[Tracked]:
@@ -166,6 +114,12 @@ class PointResult:
         Sublattices whose composition fluctuates.
     tracked
         Their fractions that have to converge.
+    canonical
+        Whether fluctuations of the energy are those of the canonical ensemble.
+
+    Notes
+    -----
+    The occupations are read once, block by block; what is kept of them are scalar series.
     """
 
     def __init__(  # noqa: PLR0917
@@ -177,30 +131,85 @@ class PointResult:
         n_shells: int,
         free: Sequence[str] = (),
         tracked: Sequence[Tracked] = (),
+        *,
+        canonical: bool = True,
     ):
-        occupation = point["occupation"].transpose("draw", "chain", "site")
-        energy = point["energy"].transpose("draw", "chain").to_numpy()
         self.coordinates = dict(coordinates)
         self.temperature = self.coordinates["temperature"]
-        self.n_draws, self.n_chains = energy.shape
-        self.energy = scaled(mean_energy(energy), 1.0 / lattice.n_sites)
-        # With a fluctuating composition Var(E) is no derivative of the energy.
-        enthalpy = energy + _pressure_work(point)
-        self.heat_capacity = UNKNOWN if free else self._heat_capacity(enthalpy, lattice.n_sites)
+        self.n_draws, self.n_chains = (point.sizes[name] for name in ("draw", "chain"))
         self.closed = not free
+        # With a fluctuating composition Var(E) is no derivative of the energy.
+        self._has_capacity = self.closed and canonical
+        self._measure_energy(lattice, point)
         self.acceptance = _optional_mean(point, "acceptance")
         self.calls = {name: _total(point, name) for name in ("energy_calls", "gradient_calls")}
-        self.composition = {name: _fractions(lattice, occupation, name) for name in free}
-        self._tracked = tuple(tracked)
         self.settled: list[str] = []
         self.pure = ""
-        self._single = _one_species_each(lattice, occupation.to_numpy())
+        self._measure_occupations(lattice, point["occupation"], orders, n_shells, free)
+        self.narrow(free, tracked, orders)
+
+    def _measure_energy(self, lattice: Lattice, point: xr.Dataset) -> None:
+        """Energy and heat capacity; unknown where no draw has an energy."""
+        self.energy = self.heat_capacity = UNKNOWN
+        energy = _energies(point)
+        self.has_energy = energy is not None
+        if energy is not None:
+            self.energy = scaled(mean_energy(energy), 1.0 / lattice.n_sites)
+            if self._has_capacity and self.n_draws >= 4:
+                enthalpy = energy + _pressure_work(point)
+                capacity = heat_capacity(enthalpy, self.temperature)
+                self.heat_capacity = scaled(capacity, 1.0 / (lattice.n_sites * kB))
+
+    def _measure_occupations(
+        self,
+        lattice: Lattice,
+        occupation: xr.DataArray,
+        orders: Mapping[str, tuple[str, str]],
+        n_shells: int,
+        free: Sequence[str],
+    ) -> None:
+        waves = {label: ordering_vector(lattice, *order) for label, order in orders.items()}
+        of_orders = {f"order {label}": OrderMeter(lattice, wave) for label, wave in waves.items()}
+        pairs = PairMeter(lattice, n_shells) if n_shells else None
+        meters: dict[str, Meter] = {"counts": count_meter(lattice), **of_orders}
+        found = measured(lattice, occupation, meters | ({"pairs": pairs} if pairs else {}))
+        counts = found.pop("counts")
+        self.extremes = extremes_of(counts)
+        self.charges = _charges(lattice, counts)
+        self._single = bool((self.extremes[0] == self.extremes[1]).all()) and all(
+            self.extremes[0, k].max() == len(s.sites)
+            for k, s in enumerate(lattice.sublattices.values())
+        )
+        self.composition = {name: _fractions(lattice, counts, name) for name in free}
+        del counts
+        self.warren_cowley = (
+            _warren_cowley_rows(describe(pairs.labelled(found.pop("pairs")))) if pairs else []
+        )
+        first = occupation.isel(draw=0, chain=0).to_numpy()
         self.orders: dict[str, Summary] = {}
-        self.random: dict[str, float] = {}
         self.binder: dict[str, Summary] = {}
-        for label, (name, sublattice) in orders.items():
-            self._measure_order(lattice, occupation, label, name, sublattice, free)
-        self.warren_cowley = _warren_cowley_rows(lattice, occupation, n_shells)
+        self.random: dict[str, float] = {}
+        for label in orders:
+            series, meter = found.pop(f"order {label}"), of_orders[f"order {label}"]
+            self.orders[label] = summarize_series(series)
+            known = bool(np.isfinite(series).all())
+            self.binder[label] = binder_cumulant(series) if known else UNKNOWN
+            self.random[label] = meter.random(first)
+
+    def narrow(
+        self,
+        free: Sequence[str],
+        tracked: Sequence[Tracked],
+        orders: Mapping[str, tuple[str, str]],
+    ) -> None:
+        """Keep what remains of interest once it is known which compositions do fluctuate."""
+        self._tracked = tuple(tracked)
+        self.composition = {name: self.composition[name] for name in free}
+        for numbers in (self.orders, self.binder, self.random):
+            for label in numbers.keys() - orders.keys():
+                del numbers[label]
+        # The value of a random arrangement depends on the composition, which here has no one value.
+        self.random |= {label: math.nan for label, (_, name) in orders.items() if name in free}
 
     def settle(self, moving: Collection[Tracked]) -> None:
         """Tell series that have nothing to vary from those that are stuck.
@@ -224,29 +233,6 @@ class PointResult:
             if not self.energy.ess > 0:  # positions that move have energies of their own
                 self.energy = _certain(self.energy.mean)
 
-    def _heat_capacity(self, enthalpy: np.ndarray, n_sites: int) -> Summary:
-        if self.n_draws < 4:
-            return UNKNOWN
-        return scaled(heat_capacity(enthalpy, self.temperature), 1.0 / (n_sites * kB))
-
-    def _measure_order(  # noqa: PLR0917
-        self,
-        lattice: Lattice,
-        occupation: xr.DataArray,
-        label: str,
-        name: str,
-        sublattice: str,
-        free: Sequence[str],
-    ) -> None:
-        series = ordering_series(lattice, occupation, name, sublattice)
-        self.orders[label] = _summary(describe(series))
-        known = np.isfinite(series).all()
-        self.binder[label] = binder_cumulant(series.to_numpy()) if known else UNKNOWN
-        first = occupation.isel(draw=slice(0, 1), chain=slice(0, 1))
-        random = ordering_amplitude(lattice, first, name, sublattice)["random"]
-        # The value of a random arrangement depends on the composition, which here has no one value.
-        self.random[label] = math.nan if sublattice in free else float(random)
-
     @property
     def fractions(self) -> dict[str, Summary]:
         """Fractions that are followed, by name."""
@@ -261,12 +247,14 @@ class PointResult:
 
         Orders do not count where the composition fluctuates: they are defined in some draws only.
         """
-        return {"energy": self.energy, **self.fractions, **(self.orders if self.closed else {})}
+        energy = {"energy": self.energy} if self.has_energy else {}
+        return {**energy, **self.fractions, **(self.orders if self.closed else {})}
 
     @property
     def converged(self) -> bool:
-        """Whether all of them have."""
-        return all(s.converged for s in self.decisive.values())
+        """Whether all of them have, and there are any."""
+        decisive = self.decisive.values()
+        return bool(decisive) and all(s.converged for s in decisive)
 
     @property
     def slopes(self) -> dict[str, dict[str, Summary]]:
@@ -302,7 +290,7 @@ class PointResult:
             "converged": self.converged,
             "pure": self.pure,
             "energy": number(self.energy),
-            "heat_capacity": number(self.heat_capacity) if self.closed else None,
+            "heat_capacity": number(self.heat_capacity) if self._has_capacity else None,
             "acceptance": number(self.acceptance) if self.acceptance else None,
             "composition": _plain(self.composition),
             "fractions": {name: number(s) for name, s in self.fractions.items()},
@@ -335,10 +323,21 @@ def _pressure_work(point: xr.Dataset) -> np.ndarray | float:
     return float(point["pressure"]) * GPa * np.abs(np.linalg.det(cells))
 
 
-def _one_species_each(lattice: Lattice, occupation: np.ndarray) -> bool:
-    """Whether every sublattice holds one species, the same in all draws and chains."""
-    parts = [occupation[..., sites_of(lattice, name)] for name in lattice.names]
-    return all((part == part.flat[0]).all() for part in parts)
+def _energies(point: xr.Dataset) -> np.ndarray | None:
+    """Energies [draw, chain], None where none are known."""
+    if "energy" not in point:
+        return None
+    energy = point["energy"].transpose("draw", "chain").to_numpy()
+    return None if np.isnan(energy).all() else energy
+
+
+def _charges(lattice: Lattice, counts: np.ndarray) -> tuple[float, float] | None:
+    """Least and largest charge of the sites in any draw, in e; None without charges."""
+    if lattice.charges is None:
+        return None
+    table = np.stack([lattice.charges[lattice.site_slice(name).start] for name in lattice.names])
+    totals = np.tensordot(counts, table, axes=2)
+    return float(totals.min()), float(totals.max())
 
 
 def _certain(mean: float) -> Summary:
@@ -351,12 +350,11 @@ def _order_number(result: Summary) -> dict[str, Any]:
     return plain | {"why": ONE_SPECIES} if math.isnan(result.mean) else plain
 
 
-def _fractions(lattice: Lattice, occupation: xr.DataArray, sublattice: str) -> dict[str, Summary]:
-    held = occupation.to_numpy()[..., sites_of(lattice, sublattice)]
-    return {
-        species: summarize_series((held == k).mean(axis=-1))
-        for k, species in enumerate(lattice.sublattices[sublattice].species)
-    }
+def _fractions(lattice: Lattice, counts: np.ndarray, sublattice: str) -> dict[str, Summary]:
+    species = lattice.sublattices[sublattice].species
+    held = counts[:, :, lattice.names.index(sublattice)]
+    n_sites = len(lattice.sublattices[sublattice].sites)
+    return {s: summarize_series(held[..., k] / n_sites) for k, s in enumerate(species)}
 
 
 def _optional_mean(point: xr.Dataset, name: str) -> Summary | None:
@@ -369,13 +367,8 @@ def _total(point: xr.Dataset, name: str) -> int | None:
     return int(point[name].sum()) if name in point else None
 
 
-def _warren_cowley_rows(
-    lattice: Lattice, occupation: xr.DataArray, n_shells: int
-) -> list[dict[str, Any]]:
+def _warren_cowley_rows(table: xr.Dataset) -> list[dict[str, Any]]:
     """One row per pair and shell, but for pairs with a species that is absent from a sample."""
-    if n_shells == 0:
-        return []
-    table = warren_cowley(lattice, occupation, n_shells)
     rows = []
     for pair in table["pair"].to_numpy():
         for shell in table["shell"].to_numpy():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import permutations
 
 import numpy as np
 import xarray as xr
 
 from ...lattice import Lattice
-from ..estimates import as_chains, blocks_of_draws, describe, sites_of
+from ..estimates import as_chains, describe, measured, sites_of
 from .commensurate import OrderingVector, ordering_vector
 
-__all__ = ["ordering_amplitude", "ordering_series"]
+__all__ = ["OrderMeter", "ordering_amplitude", "ordering_series"]
 
 MAX_SPECIES_TO_PERMUTE = 7
 DIRECTIONS = 720
@@ -67,10 +68,9 @@ def ordering_amplitude(
     >>> float(ordering_amplitude(lattice, rock_salt, "layered")["mean"])
     0.0
     """
-    wave = ordering_vector(lattice, q, sublattice)
-    chains = as_chains(lattice, occupations)
-    result = describe(_series(lattice, chains, wave))
-    result["random"] = _random_value(lattice, chains, wave)
+    meter = OrderMeter(lattice, ordering_vector(lattice, q, sublattice))
+    result = describe(meter.labelled(measured(lattice, occupations, {"order": meter})["order"]))
+    result["random"] = meter.random(np.asarray(as_chains(lattice, occupations)[0, 0]))
     return result
 
 
@@ -91,74 +91,102 @@ def ordering_series(
     -------
     Array over (draw, chain).
     """
-    wave = ordering_vector(lattice, q, sublattice)
-    return _series(lattice, as_chains(lattice, occupations), wave)
+    meter = OrderMeter(lattice, ordering_vector(lattice, q, sublattice))
+    return meter.labelled(measured(lattice, occupations, {"order": meter})["order"])
 
 
-def _series(lattice: Lattice, chains: np.ndarray, wave: OrderingVector) -> xr.DataArray:
-    sites, n_species = _of_sublattice(lattice, wave)
-    values = np.empty(chains.shape[:2])
-    for block, flat in blocks_of_draws(lattice, chains):
-        power, counts = _power(flat[:, sites], wave.phases, n_species)
+class OrderMeter:
+    """Measures the squared amplitude of a wave in occupations [n, n_sites], as [n].
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    wave
+        What `ordering_vector` found.
+    """
+
+    def __init__(self, lattice: Lattice, wave: OrderingVector) -> None:
+        self._wave = wave
+        self._sites = sites_of(lattice, wave.sublattice)
+        self._n_species = len(lattice.sublattices[wave.sublattice].species)
+        self._largest: dict[tuple[int, ...], float] = {}
+        # Sums of ±1 are exact in single precision up to 2²⁴ sites.
+        real = np.abs(wave.phases.imag).max() == 0
+        parts = [wave.phases.real] if real else [wave.phases.real, wave.phases.imag]
+        self._real = real and self._n_species <= MAX_SPECIES_TO_PERMUTE
+        self._parts = np.concatenate(parts).T.astype(np.float32 if real else np.float64)
+
+    def __call__(self, flat: np.ndarray) -> np.ndarray:
+        """Return the amplitude of every configuration; NaN where there is one species."""
+        power, counts = self._power(flat[:, self._sites])
         kinds, which = np.unique(counts, axis=0, return_inverse=True)
-        largest = np.array([_largest_power(wave.phases, row) for row in kinds])[which.ravel()]
+        largest = np.array([self._most(row) for row in kinds])[which.ravel()]
         ratio = np.full(len(flat), np.nan)
         np.divide(power, largest, out=ratio, where=largest > 0)
-        values[block] = ratio.reshape(-1, chains.shape[1])
-    attrs = {
-        "long_name": f"squared {wave.name} amplitude",
-        "units": "1",
-        "sublattice": wave.sublattice,
-        "arms": wave.arms.tolist(),
-        "complete_star": int(wave.complete),
-        "normalisation": "1 for the most ordered single arm at this composition",
-    }
-    return xr.DataArray(values, dims=("draw", "chain"), attrs=attrs)
+        return ratio
 
+    def labelled(self, values: np.ndarray) -> xr.DataArray:
+        """Label what was measured, [draw, chain]."""
+        wave = self._wave
+        attrs = {
+            "long_name": f"squared {wave.name} amplitude",
+            "units": "1",
+            "sublattice": wave.sublattice,
+            "arms": wave.arms.tolist(),
+            "complete_star": int(wave.complete),
+            "normalisation": "1 for the most ordered single arm at this composition",
+        }
+        return xr.DataArray(values, dims=("draw", "chain"), attrs=attrs)
 
-def _of_sublattice(lattice: Lattice, wave: OrderingVector) -> tuple[np.ndarray, int]:
-    return sites_of(lattice, wave.sublattice), len(lattice.sublattices[wave.sublattice].species)
+    def random(self, occupation: np.ndarray) -> float:
+        """Mean over all arrangements with the counts of one occupation [n_sites].
 
+        At fixed counts the covariance of two sites is ``−c(1 − c)/(N − 1)``, so that
+        ``⟨|ψ_qk|²⟩ = c_k (1 − c_k) (1 − |Σ_i e_i / N|²)/(N − 1)``.
+        """
+        n_sites = len(self._sites)
+        counts = np.bincount(occupation[self._sites], minlength=self._n_species)
+        largest = self._most(counts)
+        if n_sites < 2 or largest == 0:
+            return float("nan")
+        spread = (counts / n_sites * (1 - counts / n_sites)).sum() / (n_sites - 1)
+        open_share = 1.0 - np.abs(self._wave.phases.mean(axis=1)) ** 2
+        return float(spread * open_share.sum() / largest)
 
-def _power(flat: np.ndarray, phases: np.ndarray, n_species: int) -> tuple[np.ndarray, np.ndarray]:
-    """Σ_arms Σ_k |ψ_qk|² [n], and the counts of every species [n, n_species]."""
-    n_sites = flat.shape[1]
-    power = np.zeros(len(flat))
-    counts = np.empty((len(flat), n_species), dtype=np.int64)
-    offset = phases.sum(axis=1)
-    for k in range(n_species):
-        held = (flat == k).astype(float)
-        counts[:, k] = held.sum(axis=1)
-        psi = (held @ phases.T - counts[:, k, None] / n_sites * offset) / n_sites
-        power += (np.abs(psi) ** 2).sum(axis=1)
-    return power, counts
+    def _power(self, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ_arms Σ_k |ψ_qk|² [n], and the counts of every species [n, n_species]."""
+        n_sites = held.shape[1]
+        power = np.zeros(len(held))
+        counts = np.empty((len(held), self._n_species), dtype=np.int64)
+        offset = self._parts.sum(axis=0, dtype=np.float64)
+        for k in range(self._n_species):
+            of_species = held == k
+            counts[:, k] = of_species.sum(axis=1)
+            sums = (of_species.astype(self._parts.dtype) @ self._parts).astype(np.float64)
+            psi = (sums - counts[:, k, None] / n_sites * offset) / n_sites
+            power += (psi**2).sum(axis=1)
+        return power, counts
 
+    def _most(self, counts: np.ndarray) -> float:
+        """Largest Σ_k |ψ_qk|² of one arm among arrangements with these counts."""
+        key = tuple(counts.tolist())
+        if key not in self._largest:
+            arms = self._wave.phases
+            self._largest[key] = (
+                max(_largest_real(arm.real, counts) for arm in arms)
+                if self._real
+                else float(self._of_species[:, counts].sum(axis=1).max())
+            )
+        return self._largest[key]
 
-def _random_value(lattice: Lattice, chains: np.ndarray, wave: OrderingVector) -> float:
-    """Mean over all arrangements with the counts of the first sample.
-
-    At fixed counts the covariance of two sites is ``−c(1 − c)/(N − 1)``, so that
-    ``⟨|ψ_qk|²⟩ = c_k (1 − c_k) (1 − |Σ_i e_i / N|²)/(N − 1)``.
-    """
-    sites, n_species = _of_sublattice(lattice, wave)
-    n_sites = len(sites)
-    counts = np.bincount(np.asarray(chains[0, 0])[sites], minlength=n_species)
-    largest = _largest_power(wave.phases, counts)
-    if n_sites < 2 or largest == 0:
-        return float("nan")
-    spread = (counts / n_sites * (1 - counts / n_sites)).sum() / (n_sites - 1)
-    open_share = 1.0 - np.abs(wave.phases.mean(axis=1)) ** 2
-    return float(spread * open_share.sum() / largest)
+    @cached_property
+    def _of_species(self) -> np.ndarray:
+        """Largest |ψ_k|² of every arm for every count of a species, [arm, n_sites + 1]."""
+        return np.array([_largest_of_species(arm) for arm in self._wave.phases])
 
 
 # ---- the normalisation
-
-
-def _largest_power(phases: np.ndarray, counts: np.ndarray) -> float:
-    """Largest Σ_k |ψ_qk|² of one arm among arrangements with these counts."""
-    if np.abs(phases.imag).max() == 0 and len(counts) <= MAX_SPECIES_TO_PERMUTE:
-        return max(_largest_real(arm.real, counts) for arm in phases)
-    return max(sum(_largest_of_species(arm, n) for n in counts) for arm in phases)
 
 
 def _largest_real(arm: np.ndarray, counts: np.ndarray) -> float:
@@ -176,10 +204,14 @@ def _largest_real(arm: np.ndarray, counts: np.ndarray) -> float:
     return best
 
 
-def _largest_of_species(arm: np.ndarray, count: int) -> float:
-    """|ψ_k|² of one species alone, put on the sites whose phases point one way."""
+def _largest_of_species(arm: np.ndarray) -> np.ndarray:
+    """|ψ_k|² of one species alone for every count [n_sites + 1], on sites whose phases agree.
+
+    In each direction the sites that point most that way come first.
+    """
     directions = np.exp(1j * (2 * np.pi * (np.arange(DIRECTIONS) + 0.3) / DIRECTIONS))
     projections = (arm[None, :] * directions[:, None].conj()).real
-    chosen = np.argsort(-projections, axis=1, kind="stable")[:, :count]
-    psi = (arm[chosen].sum(axis=1) - count * arm.mean()) / len(arm)
-    return float((np.abs(psi) ** 2).max())
+    chosen = arm[np.argsort(-projections, axis=1, kind="stable")]
+    sums = np.concatenate([np.zeros((DIRECTIONS, 1)), np.cumsum(chosen, axis=1)], axis=1)
+    psi = (sums - np.arange(len(arm) + 1) * arm.mean()) / len(arm)
+    return np.asarray((np.abs(psi) ** 2).max(axis=0))

@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 
 from ...errors import InputError
 from ...lattice import Lattice
-from ..estimates import as_chains, blocks_of_draws, describe, sites_of, species_labels
+from ..estimates import describe, measured, sites_of, species_labels
 
-__all__ = ["warren_cowley", "warren_cowley_series"]
+__all__ = ["PairMeter", "warren_cowley", "warren_cowley_series"]
 
 
 class _Channel(NamedTuple):
@@ -25,6 +25,7 @@ class _Channel(NamedTuple):
 
     names: tuple[str, str]
     sites: tuple[np.ndarray, np.ndarray]
+    n_species: tuple[int, int]
     pairs: tuple[tuple[int, int], ...]
     distances: tuple[float, ...]
     neighbours: tuple[csr_array, ...]
@@ -101,22 +102,40 @@ def warren_cowley_series(
     -------
     Array over (draw, chain, pair, shell).
     """
-    if n_shells < 1:
-        raise InputError(f"n_shells = {n_shells} has no shell; give 1 or more")
-    chains = as_chains(lattice, occupations)
-    names = (sublattices,) if isinstance(sublattices, str) else tuple(sublattices or lattice.names)
-    channels = _channels(lattice, n_shells, names)
-    columns = [
-        _channel_series(lattice, channel, chains, pair)
-        for channel in channels
-        for pair in channel.pairs
-    ]
-    return xr.DataArray(
-        np.stack(columns, axis=2),
-        dims=("draw", "chain", "pair", "shell"),
-        coords=_coordinates(lattice, channels, n_shells),
-        attrs={"long_name": "Warren–Cowley parameter", "units": "1"},
-    )
+    meter = PairMeter(lattice, n_shells, sublattices)
+    return meter.labelled(measured(lattice, occupations, {"pairs": meter})["pairs"])
+
+
+class PairMeter:
+    """Measures the Warren–Cowley parameters of occupations [n, n_sites], as [n, pair, shell].
+
+    Parameters
+    ----------
+    lattice, n_shells, sublattices
+        As for `warren_cowley`.
+    """
+
+    def __init__(
+        self, lattice: Lattice, n_shells: int, sublattices: Sequence[str] | None = None
+    ) -> None:
+        if n_shells < 1:
+            raise InputError(f"n_shells = {n_shells} has no shell; give 1 or more")
+        given = (sublattices,) if isinstance(sublattices, str) else sublattices
+        self._channels = _channels(lattice, n_shells, tuple(given or lattice.names))
+        self._coordinates = _coordinates(lattice, self._channels, n_shells)
+
+    def __call__(self, flat: np.ndarray) -> np.ndarray:
+        """Return α of every configuration; NaN for a species that is absent."""
+        return np.concatenate([_alpha(channel, flat) for channel in self._channels], axis=1)
+
+    def labelled(self, values: np.ndarray) -> xr.DataArray:
+        """Label what was measured, [draw, chain, pair, shell]."""
+        return xr.DataArray(
+            values,
+            dims=("draw", "chain", "pair", "shell"),
+            coords=self._coordinates,
+            attrs={"long_name": "Warren–Cowley parameter", "units": "1"},
+        )
 
 
 def _channels(lattice: Lattice, n_shells: int, names: tuple[str, ...]) -> list[_Channel]:
@@ -128,7 +147,7 @@ def _channels(lattice: Lattice, n_shells: int, names: tuple[str, ...]) -> list[_
 
 def _channel(lattice: Lattice, n_shells: int, names: tuple[str, str]) -> _Channel:
     first, second = (sites_of(lattice, name) for name in names)
-    n_species = [len(lattice.sublattices[name].species) for name in names]
+    n_species = (_n_species(lattice, names[0]), _n_species(lattice, names[1]))
     if names[0] == names[1]:
         pairs = tuple(combinations_with_replacement(range(n_species[0]), 2))
     else:
@@ -138,32 +157,86 @@ def _channel(lattice: Lattice, n_shells: int, names: tuple[str, str]) -> _Channe
     position[first] = np.arange(first.size)
     row = position.copy()
     position[second] = np.arange(second.size)
+    size = (first.size, second.size)
     neighbours = tuple(
-        csr_array(
-            (np.ones(len(shell.pairs)), (row[shell.pairs[:, 0]], position[shell.pairs[:, 1]])),
-            shape=(first.size, second.size),
-        )
-        for shell in shells
+        _counted(row[shell.pairs[:, 0]], position[shell.pairs[:, 1]], size) for shell in shells
     )
     distances = tuple(float(shell.distance) for shell in shells)
-    return _Channel(names, (first, second), pairs, distances, neighbours)
+    return _Channel(names, (first, second), n_species, pairs, distances, neighbours)
 
 
-def _channel_series(
-    lattice: Lattice, channel: _Channel, chains: np.ndarray, pair: tuple[int, int]
-) -> np.ndarray:
-    """α of one species pair, [draw, chain, shell]."""
-    result = np.full((*chains.shape[:2], len(channel.neighbours)), np.nan)
-    for block, flat in blocks_of_draws(lattice, chains):
-        first = (flat[:, channel.sites[0]] == pair[0]).astype(float)
-        second = (flat[:, channel.sites[1]] == pair[1]).astype(float)
-        expected = first.mean(axis=1) * second.mean(axis=1)
-        for s, counts in enumerate(channel.neighbours):
-            found = np.einsum("ni,ni->n", first, (counts @ second.T).T) / counts.sum()
-            alpha = np.full(len(flat), np.nan)
-            np.divide(found, expected, out=alpha, where=expected > 0)
-            result[block, :, s] = (1.0 - alpha).reshape(-1, chains.shape[1])
+def _n_species(lattice: Lattice, name: str) -> int:
+    return len(lattice.sublattices[name].species)
+
+
+def _counted(i: np.ndarray, j: np.ndarray, size: tuple[int, int]) -> csr_array:
+    """How often each pair of sites occurs, in the smallest type that holds a site's neighbours.
+
+    Sums over neighbours are then exact, and many of them fit into one register.
+    """
+    most = int(np.bincount(i).max())
+    kind = np.int8 if most < 128 else np.int16 if most < 32_768 else np.int32
+    counts = csr_array((np.ones(len(i), kind), (i, j)), shape=size)
+    counts.sum_duplicates()
+    return counts
+
+
+def _alpha(channel: _Channel, flat: np.ndarray) -> np.ndarray:
+    """α of every species pair and shell, [n, pair, shell]."""
+    held = [_one_hot(flat, *part) for part in zip(channel.sites, channel.n_species, strict=True)]
+    amounts = [[x.sum(axis=0, dtype=np.int32) for x in rows] for rows in held]
+    share = [[n / s.size for n in part] for part, s in zip(amounts, channel.sites, strict=True)]
+    result = np.full((len(flat), len(channel.pairs), len(channel.neighbours)), np.nan)
+    for s, neighbours in enumerate(channel.neighbours):
+        found = _pair_counts(held, amounts, neighbours)
+        for p, (a, b) in enumerate(channel.pairs):
+            expected = share[0][a] * share[1][b]
+            known = expected > 0
+            fraction = found[a][b][known] / int(neighbours.sum(dtype=np.int64))
+            result[known, p, s] = 1.0 - fraction / expected[known]
     return result
+
+
+def _one_hot(flat: np.ndarray, sites: np.ndarray, n_species: int) -> list[np.ndarray]:
+    """Whether sites hold each species, int8 [site, n]."""
+    columns = np.ascontiguousarray(flat[:, sites].T)
+    return [(columns == k).view(np.int8) for k in range(n_species)]
+
+
+def _pair_counts(
+    held: list[list[np.ndarray]], amounts: list[list[np.ndarray]], neighbours: csr_array
+) -> list[list[np.ndarray]]:
+    """Ordered pairs of one shell by species on the first and the second site, each [n].
+
+    All but the last species are counted; with it, a species has as many pairs as its sites have
+    neighbours.
+    """
+    first, second = held
+    last = len(first) - 1, len(second) - 1
+    around = [neighbours @ x.astype(neighbours.dtype, copy=False) for x in second[:-1]]
+    found = [[_sum_where(x, y) for y in around] for x in first[:-1]]
+    ends = [_ends(neighbours, axis, held[axis], amounts[axis]) for axis in (0, 1)]
+    for a in range(last[0]):
+        found[a].append(ends[0][a] - sum(found[a]))
+    found.append([ends[1][b] - sum(row[b] for row in found) for b in range(last[1] + 1)])
+    return found
+
+
+def _sum_where(held: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum over the sites that hold a species, [n]: −1 has all bits set and 0 has none."""
+    mask = np.negative(held, dtype=values.dtype)
+    mask &= values
+    return np.asarray(mask.sum(axis=0, dtype=np.int32))
+
+
+def _ends(
+    neighbours: csr_array, axis: int, held: list[np.ndarray], amounts: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Pairs of the shell that have each species on their first (axis 0) or second site, [n]."""
+    per_site = np.asarray(neighbours.sum(axis=1 - axis, dtype=np.int64)).ravel()
+    if (per_site == per_site[0]).all():
+        return [per_site[0] * n for n in amounts]
+    return [np.rint(per_site.astype(float) @ x).astype(np.int32) for x in held]
 
 
 def _coordinates(lattice: Lattice, channels: list[_Channel], n_shells: int) -> dict[str, object]:
