@@ -1,0 +1,148 @@
+"""How far vibrations move the temperature of an order–disorder transition."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+
+from ...errors import ConvergenceError, InputError
+from .vibrations import HarmonicFreeEnergy
+
+__all__ = ["VibrationalShift", "vibrational_shift"]
+
+WIDEST = 4.0
+"""Shifts by more than this factor are refused: nothing is linear that far."""
+
+
+class VibrationalShift(NamedTuple):
+    """A transition temperature with and without vibrations, from `vibrational_shift`.
+
+    Temperatures and ``error`` (one standard error, from the scatter of the free energies alone; NaN
+    where it is not known) in K; ``difference`` and ``difference_error``: vibrational free energy of
+    the disordered less that of the ordered crystal at ``without``, in eV per cell; ``converged``:
+    whether both free energies are.
+    """
+
+    without: float
+    temperature: float
+    error: float
+    difference: float
+    difference_error: float
+    converged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with the statement; None where a number is not known."""
+        found = {
+            name: None if isinstance(value, float) and not np.isfinite(value) else value
+            for name, value in self._asdict().items()
+        }
+        return {"statement": self.statement} | found
+
+    @property
+    def statement(self) -> str:
+        """What was found, in sentences with numbers and caveats."""
+        error = f" ± {self.error:.0f}" if self.error > 0 else ""
+        said = (
+            f"Harmonic vibrations move the transition from {self.without:.0f} K to "
+            f"{self.temperature:.0f}{error} K: the disordered crystal's vibrational free energy "
+            f"differs by {1000 * self.difference:.1f} meV per cell."
+        )
+        if not self.converged:
+            said += " The draws are too few for a verdict on convergence."
+        return said + " To first order in the temperature; the cell's size is not extrapolated."
+
+
+def vibrational_shift(
+    ordered: HarmonicFreeEnergy,
+    disordered: HarmonicFreeEnergy,
+    temperature: float,
+    latent_heat: float,
+    statistics: str = "quantum",
+) -> VibrationalShift:
+    r"""Transition temperature with vibrations, from the one without.
+
+    Near a first-order transition at T₀ the configurational free energies differ by
+    :math:`L (1 - T/T_0)`, L the latent heat; with vibrations both phases are equally stable at T
+    with
+
+    .. math:: L \left(1 - \frac{T}{T_0}\right) + ΔF_\text{vib}(T) = 0,
+
+    where Δ is disordered less ordered. For classical vibrations, with :math:`ΔS_\text{vib}`
+    constant, it is :math:`T = T_0/(1 + ΔS_\text{vib}/ΔS_\text{conf})` (V. Ozoliņš, C. Wolverton and
+    A. Zunger, Phys. Rev. B 58, R5897 (1998), doi:10.1103/PhysRevB.58.R5897).
+
+    Parameters
+    ----------
+    ordered, disordered
+        Vibrations in the same cell at the same composition: of ordered arrangements or draws below
+        the transition, and of draws above it.
+    temperature
+        T₀ in K.
+    latent_heat
+        Energy of the disordered less that of the ordered crystal at T₀ in eV per cell.
+    statistics
+        ``"quantum"`` or ``"classical"``.
+
+    Raises
+    ------
+    InputError
+        If cells or compositions differ, or a number cannot be used.
+    ConvergenceError
+        If a structure has imaginary modes, or no temperature within a factor of four solves it.
+    """
+    _check(ordered, disordered, temperature, latent_heat)
+
+    def difference(t: float) -> float:
+        above = disordered.average(t, statistics).mean
+        return float(above - ordered.average(t, statistics).mean)
+
+    def balance(t: float) -> float:
+        return latent_heat * (1.0 - t / temperature) + difference(t)
+
+    low, high = temperature / WIDEST, temperature * WIDEST
+    if not balance(low) > 0 > balance(high):
+        raise ConvergenceError(
+            f"no temperature from {low:.0f} to {high:.0f} K makes both equally stable: vibrations "
+            f"({1000 * difference(temperature):.1f} meV per cell) outweigh the latent heat "
+            f"({1000 * latent_heat:.1f} meV); sample with positions (HybridMD) instead"
+        )
+    found = float(brentq(balance, low, high, xtol=1e-6))
+    both = [one.average(found, statistics) for one in (ordered, disordered)]
+    # Ordered arrangements that are alike by symmetry have one free energy and no error.
+    errors = [
+        0.0 if len(one.energies) == 1 else summary.error
+        for one, summary in zip((ordered, disordered), both, strict=True)
+    ]
+    slope = (balance(1.001 * found) - balance(0.999 * found)) / (0.002 * found)
+    spread = float(np.hypot(errors[0], errors[1]))
+    return VibrationalShift(
+        float(temperature), found, spread / abs(slope), difference(temperature), spread,
+        all(s.converged or len(o.energies) == 1
+            for s, o in zip(both, (ordered, disordered), strict=True)),
+    )  # fmt: skip
+
+
+def _check(
+    ordered: HarmonicFreeEnergy,
+    disordered: HarmonicFreeEnergy,
+    temperature: float,
+    latent_heat: float,
+) -> None:
+    for name, value in (("temperature", temperature), ("latent_heat", latent_heat)):
+        if not (np.isfinite(value) and value > 0):
+            raise InputError(f"{name} is {value!r}; give a number above 0")
+    counts = [one.lattice.counts(one.occupations) for one in (ordered, disordered)]
+    alike = counts[0].shape[1:] == counts[1].shape[1:]
+    if not alike or (np.concatenate(counts) != counts[0][0]).any():
+        raise InputError(
+            "the structures differ in size or composition, so their free energies cannot be "
+            "compared: give ordered and disordered arrangements of one cell and composition"
+        )
+    for name, one in (("ordered", ordered), ("disordered", disordered)):
+        if one.imaginary.any():
+            raise ConvergenceError(
+                f"{int((one.imaginary > 0).sum())} of the {name} structures have imaginary modes: "
+                "relax them further or leave them out"
+            )
