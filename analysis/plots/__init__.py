@@ -7,6 +7,7 @@ from .results import (
     plot_heat_capacity,
     plot_order,
 )
+from .waves import plot_waves
 
 __all__ = [
     "plot_composition",
@@ -14,4 +15,5 @@ __all__ = [
     "plot_free_energy_slope",
     "plot_heat_capacity",
     "plot_order",
+    "plot_waves",
 ]

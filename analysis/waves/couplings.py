@@ -64,7 +64,7 @@ def crystal_of(lattice: Lattice) -> Crystal:
     (5, [0, 0, 0, 0, 0, 0, 0, 0])
     """
     symbols = np.array(lattice.atoms.get_chemical_symbols())[lattice.spectators]
-    parts = dict(lattice.sublattices)
+    parts = {name: Sublattice(s.sites, s.species) for name, s in lattice.sublattices.items()}
     for symbol in dict.fromkeys(symbols.tolist()):
         members = lattice.spectators[symbols == symbol]
         parts[f"spectator {symbol}"] = Sublattice(tuple(members.tolist()), (symbol,))

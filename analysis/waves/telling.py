@@ -62,6 +62,12 @@ def caveats(waves: ConcentrationWaves) -> tuple[Caveat, ...]:
     )
     level = "warning" if waves.leading.star.uniform else "note"
     found.append(Caveat(level, "coulomb", text))
+    if waves.leading.star.uniform:
+        text = (
+            "At q = 0 both phases are held in the cell of their mixture; their own volumes would "
+            "lower the energy of unmixing."
+        )
+        found.append(Caveat("note", "one-cell", text))
     if not waves.decayed:
         found.append(Caveat("note", "range", range_text(waves)))
     text = (

@@ -1,0 +1,100 @@
+"""Figures of concentration waves: V(q) along a path and at the wave vectors that fit the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .results import COLOURS, COLUMN
+
+if TYPE_CHECKING:
+    from ..waves.mean_field import ConcentrationWaves
+
+__all__ = ["plot_waves"]
+
+
+def plot_waves(
+    waves: ConcentrationWaves,
+    axes: Axes | None = None,
+    *,
+    path: str | Sequence[Sequence[float]] | None = None,
+    n_points: int = 240,
+) -> Figure:
+    """Eigenvalues of C^½ V(q) C^½ along a path; markers where q fits the cell.
+
+    The lowest point, if it is below zero, is the ordering that the disordered crystal is unstable
+    to. Lines are dashed where V has not decayed within half the cell, so that they only join the
+    markers.
+
+    Parameters
+    ----------
+    waves
+        From `concentration_waves`.
+    axes
+        Where to draw; a new figure unless given.
+    path, n_points
+        As for `ConcentrationWaves.along`.
+
+    Returns
+    -------
+    The figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from alchemc import PairHamiltonian, analysis, builders
+    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(4, 4, 4))
+    >>> model = PairHamiltonian(lattice, [0.01 * np.array([[1, -1], [-1, 1]])])
+    >>> waves = analysis.concentration_waves(model, {"B": {"Sc": 0.5, "Ta": 0.5}})
+    >>> plot_waves(waves).axes[0].get_xlabel()
+    'Wave vector q'
+    """
+    if axes is None:
+        axes = Figure(figsize=COLUMN, layout="constrained").add_subplot()
+    line = waves.along(path, n_points)
+    distance, bands = line.distance.to_numpy(), line.energy.to_numpy()
+    style = "-" if line.attrs["trusted"] else "--"
+    for k in range(bands.shape[1]):
+        axes.plot(distance, bands[:, k], style, color=COLOURS[k % 6], linewidth=1.2)
+    corners = line.attrs["corners"]
+    fits = line.fits.to_numpy()
+    for k in range(bands.shape[1]):
+        axes.plot(
+            distance[fits], bands[fits, k], "o", color=COLOURS[k % 6], markersize=4.5, zorder=3,
+            label="fits the cell" if k == 0 else None,
+        )  # fmt: skip
+    axes.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+    for _, place in corners:
+        axes.axvline(place, color="0.85", linewidth=0.8, zorder=0)
+    places: dict[float, list[str]] = {}
+    for name, place in corners:
+        names = places.setdefault(round(place, 9), [])
+        if name not in names:
+            names.append(name)
+    axes.set_xticks(list(places), ["|".join(names) for names in places.values()])
+    axes.set_xlim(distance[0], distance[-1])
+    axes.set_xlabel("Wave vector q")
+    axes.set_ylabel(r"$C^{1/2}\,V(\mathbf{q})\,C^{1/2}$ (eV)")
+    _mark_leading(axes, waves, distance, bands)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
+    return figure
+
+
+def _mark_leading(
+    axes: Axes, waves: ConcentrationWaves, distance: np.ndarray, bands: np.ndarray
+) -> None:
+    """Name the leading wave beside the lowest point, or at its energy where the path misses it."""
+    lowest = int(np.argmin(bands[:, 0]))
+    met = bands[lowest, 0] < waves.leading.energy + 1e-6 * abs(waves.leading.energy)
+    place = distance[lowest] if met else distance[len(distance) // 2]
+    axes.annotate(
+        waves.leading.name, (place, waves.leading.energy), xytext=(0, -4),
+        textcoords="offset points", ha="center", va="top", fontsize="small",
+    )  # fmt: skip
+    axes.margins(y=0.15)
