@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -19,13 +19,17 @@ from ..records import Run
 from . import files
 from . import report_points as by_point
 from . import report_sections as sections
+from .findings import committed_draws, read_findings
 from .labels import energy_model
 from .report_data import embedded_json, page_data
+from .report_findings import finding_section
+from .report_parts import Section, figure_key, section_html
 from .report_worth import evaluation_tables
 
-__all__ = ["report_page", "write_report"]
+__all__ = ["fill_page", "report_page", "run_sections", "write_report"]
 
 SHORT_LIST = re.compile(r"\[\n((?: +[^\[\]{}\n]+,\n){1,12})\]")
+HEADING = re.compile(r'<h2 id="([\w-]+)-title">(.*?)</h2>')
 SLOT = re.compile(r"\{\{(\w+)\}\}")
 BACKGROUND = ("elements", "training", "validation")
 """Parts of a model card that tell how it was made, not what it is worth."""
@@ -34,8 +38,16 @@ ELSEWHERE = ("domain",)
 BUNDLED = ("models", "bundled")
 
 
-def write_report(run: Run, path: str | Path, results: Mapping[str, Any] | None = None) -> Path:
+def write_report(
+    run: Run,
+    path: str | Path,
+    results: Mapping[str, Any] | None = None,
+    *,
+    frames: int | None = None,
+) -> Path:
     """Write the report of a run; an older one of that name is replaced in one step.
+
+    What is stored beside the run (``DIR/analysis``) is shown, too.
 
     Parameters
     ----------
@@ -45,28 +57,35 @@ def write_report(run: Run, path: str | Path, results: Mapping[str, Any] | None =
         The HTML file.
     results
         What ``analysis.analyze_run(run)`` gave, if it is at hand.
+    frames
+        Structures of every chain in the rotatable view; as many as fit into 600 kB unless given.
 
     Returns
     -------
     The path.
     """
     path = Path(path)
-    files.replace_atomically(path, report_page(run, results).encode())
+    files.replace_atomically(path, report_page(run, results, frames=frames).encode())
     return path
 
 
-def report_page(run: Run, results: Mapping[str, Any] | None = None) -> str:
-    """Text of the report; see `write_report`."""
+def report_page(
+    run: Run,
+    results: Mapping[str, Any] | None = None,
+    extra: Sequence[Section] | None = None,
+    *,
+    frames: int | None = None,
+) -> str:
+    """Text of the report; see `write_report`. ``extra`` are sections to show beside its own."""
     results = analysis.analyze_run(run) if results is None else results
-    data = page_data(run, results)
+    extra = run_sections(run) if extra is None else extra
+    data = page_data(run, results, frames) | {"figures": figure_data(extra)}
     title = results["title"] or results["formula"]
     word = by_point.point_word(results)
-    return _fill(
-        _template("report.html"),
+    return fill_page(
+        "report.html",
         {
-            "version": escape(__version__),
             "page_title": escape(f"{title} – alchemc report"),
-            "css": _template("report.css"),
             "banner": sections.banner(results),
             "title": escape(title),
             "subtitle": sections.subtitle(results),
@@ -79,17 +98,50 @@ def report_page(run: Run, results: Mapping[str, Any] | None = None) -> str:
             "hysteresis": by_point.hysteresis_section(results),
             "structure": sections.structure_section(data["structure"], word),
             "short_range": sections.shells_section(results),
+            "extra": "".join(map(section_html, extra)),
             "table": by_point.results_table(results),
             "learnt": _learnt(run, results),
             "model": _model(run),
             "provenance": _provenance(run),
             "toml": escape(_toml(run.config) or "This run was made in Python, without a file."),
             "data": embedded_json(data),
-            "plotly": _plotly(),
-            "viewer_js": _template("viewer.js"),
-            "report_js": _template("report.js"),
         },
+        ("plots.js", "viewer.js", "structures.js", "report.js"),
     )
+
+
+def run_sections(run: Run) -> list[Section]:
+    """Sections of the results that are stored beside a run; none for a run in memory."""
+    path = run.attrs.get("path")
+    if path is None:
+        return []
+    draws = committed_draws(path)
+    return [finding_section(finding, draws) for finding in read_findings(path)]
+
+
+def figure_data(shown: Sequence[Section]) -> dict[str, Any]:
+    """Figures of sections by the names under which the page's script looks for them."""
+    return {
+        figure_key(section, k): figure.to_dict()
+        for section in shown
+        for k, figure in enumerate(section.figures)
+    }
+
+
+def fill_page(template: str, slots: Mapping[str, str], scripts: Sequence[str]) -> str:
+    """Fill a template with its slots, the style, the plotting library and scripts."""
+    page = _template(template)
+    ours = {
+        "version": escape(__version__),
+        "css": _template("report.css"),
+        "contents": "",
+        "plotly": _plotly(),
+        "scripts": "".join(f"<script>{_template(name)}</script>\n" for name in scripts),
+    }
+    headings = HEADING.findall(_fill(page, {**dict.fromkeys(ours, ""), **slots}))
+    entries = "".join(f'<li><a href="#{key}-title">{text}</a></li>' for key, text in headings)
+    ours["contents"] = f'<nav aria-label="On this page"><ul>{entries}</ul></nav>'
+    return _fill(page, {**ours, **slots})
 
 
 def _fill(template: str, slots: Mapping[str, str]) -> str:

@@ -12,18 +12,17 @@ import xarray as xr
 from .. import analysis
 from ..analysis.overview import relative_energies
 from ..analysis.point_results import fraction_name
-from ..lattice import VACANCY, Lattice
+from ..lattice import Lattice
 from ..records import Run
+from .report_structures import structure_data
 
 __all__ = ["embedded_json", "page_data"]
 
 MAX_TRACE = 400
-MAX_SPECTATORS = 4000
-ON_FACE = 1e-4
 DIGITS = 6
 
 
-def page_data(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
+def page_data(run: Run, results: Mapping[str, Any], frames: int | None = None) -> dict[str, Any]:
     """Everything that the plots draw.
 
     Parameters
@@ -32,12 +31,14 @@ def page_data(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
         The run.
     results
         What `analysis.analyze_run` made of it.
+    frames
+        Structures of every chain; see `structure_data`.
 
     Returns
     -------
     Plain data: ``results``, ``relative_energy`` (meV per site above the lowest mean), ``traces``
-    (at most 400 draws per chain, evenly spaced) and ``structure``, points in the order of the
-    results.
+    (at most 400 draws per chain, evenly spaced) and ``structure`` (`structure_data`), points in
+    the order of the results.
     """
     points = [run.points[point["index"]] for point in results["points"]]
     fractions = list(results["points"][0]["fractions"])
@@ -49,7 +50,7 @@ def page_data(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
             _traces(run.lattice, p, results["points"][0]["orders"], fractions, lowest)
             for p in points
         ],
-        "structure": _structure(run.lattice, points),
+        "structure": structure_data(run, points, frames),
     }
 
 
@@ -100,46 +101,3 @@ def _rounded(values: np.ndarray) -> list[list[float | None]]:
 
 def _species(lattice: Lattice, sublattice: str) -> tuple[str, ...]:
     return tuple(lattice.sublattices[sublattice].species)
-
-
-def _structure(lattice: Lattice, points: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """Sites and spectators (those on a face on the far one too) and the last draw of chain 1."""
-    images, owners = _with_far_faces(lattice)
-    site_of_atom = np.full(len(lattice.atoms), -1)
-    site_of_atom[lattice.sites] = np.arange(lattice.n_sites)
-    mixed = site_of_atom[owners] >= 0
-    symbols = lattice.atoms.get_chemical_symbols()
-    spectators = [
-        [symbols[atom], position.round(3).tolist()]
-        for atom, position in zip(owners[~mixed], images[~mixed], strict=True)
-    ]
-    if len(spectators) > MAX_SPECTATORS:
-        spectators = []
-    species = {s: None for name in lattice.names for s in lattice.sublattices[name].species}
-    return {
-        "cell": lattice.atoms.cell.array.round(4).tolist(),
-        "sites": images[mixed].round(3).tolist(),
-        "site_of": site_of_atom[owners[mixed]].tolist(),
-        "species": [s for s in species if s != VACANCY],
-        "spectators": spectators,
-        "spectator_species": sorted({symbol for symbol, _ in spectators}),
-        "occupations": [_last_species(lattice, point) for point in points],
-    }
-
-
-def _with_far_faces(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in Å with an atom on a face shown on the opposite one too, and their atoms."""
-    scaled = lattice.atoms.get_scaled_positions(wrap=True)
-    scaled[scaled > 1 - ON_FACE] = 0.0
-    owners = np.arange(len(scaled))
-    for axis in range(3):
-        on_face = np.flatnonzero(scaled[:, axis] < ON_FACE)
-        copies = scaled[on_face].copy()
-        copies[:, axis] += 1.0
-        scaled, owners = np.vstack([scaled, copies]), np.append(owners, owners[on_face])
-    return scaled @ lattice.atoms.cell.array, owners
-
-
-def _last_species(lattice: Lattice, point: xr.Dataset) -> list[str]:
-    last = point["occupation"].isel(draw=-1, chain=0).to_numpy()
-    return [lattice.species_of(site)[k] for site, k in enumerate(last)]

@@ -49,7 +49,9 @@ def plots(results: Mapping[str, Any]) -> str:
     if all(point["acceptance"] for point in points):
         found.append(("plot-acceptance", "Acceptance"))
     return "".join(
-        f'<figure class="card"><h3>{title}</h3><div id="{name}" class="plot"></div>'
+        f'<figure class="card"><h3>{title}</h3><div id="{name}" class="plot" role="img" '
+        f'aria-label="{title} against {escape(along(results))}; the numbers stand in the table '
+        f'of results"></div>'
         f"{CAPTIONS.get(name, '')}</figure>"
         for name, title in found
     )

@@ -208,27 +208,33 @@ def shells_section(results: Mapping[str, Any]) -> str:
     pairs = {row["pair"]: row["unlike"] for row in rows}
     ordered = sorted(pairs, key=lambda pair: not pairs[pair])
     options = "".join(f"<option>{escape(pair)}</option>" for pair in ordered)
-    return f"""<section aria-labelledby="shells-title">
+    return f"""<section id="shells" aria-labelledby="shells-title">
 <h2 id="shells-title">Short-range order by shell</h2>
 <div class="controls"><label>Species pair <select id="shell-pair">{options}</select></label></div>
-<figure class="card"><div id="plot-shells" class="plot" style="height:400px"></div>
+<figure class="card"><div id="plot-shells" class="plot" style="height:400px" role="img"
+aria-label="Warren–Cowley parameter of the chosen pair against distance, point by point"></div>
 <figcaption>Warren–Cowley α: 0 for a random crystal, 1 if the pair never occurs at this distance;
 negative where it is preferred.</figcaption></figure>
 </section>"""
 
 
 def structure_section(structure: Mapping[str, Any], point: str) -> str:
-    """Canvas with the last configuration, and switches for the species."""
+    """Canvas with a stored structure, switches for the species, and a slider over the draws."""
     mixed = "".join(_switch(name, name) for name in structure["species"])
     names = structure["spectator_species"]
     others = "".join(_switch(f"{name} ", name) for name in names)
     spectators = f"<fieldset><legend>Spectators</legend>{others}</fieldset>" if others else ""
-    return f"""<section aria-labelledby="structure-title">
-<h2 id="structure-title">Final structure</h2>
-<div class="controls"><label>{point} <select id="structure-temperature"></select></label></div>
+    moved = any("moved" in one for one in structure["points"])
+    where = "at the positions of the draw" if moved else "at the reference positions"
+    kept = "Every stored draw" if structure["every_draw"] else "Draws spread evenly over the run"
+    return f"""<section id="structure-section" aria-labelledby="structure-title">
+<h2 id="structure-title">Structures</h2>
+<div class="controls"><label>{point} <select id="structure-point"></select></label>
+<label>Chain <select id="structure-chain"></select></label></div>
 <figure class="card"><div class="viewer">
-<canvas id="structure" tabindex="0" role="img" aria-label="The cell with its atoms coloured by
-species; arrow keys turn it, plus and minus magnify it"></canvas>
+<canvas id="structure" tabindex="0" role="application" aria-roledescription="rotatable picture"
+aria-label="The cell with its atoms coloured by species" aria-describedby="structure-keys
+structure-told"></canvas>
 <div><fieldset><legend>Mixed sites</legend>{mixed}</fieldset>{spectators}
 <div class="buttons">
 <button type="button" id="zoom-in" aria-label="Magnify">+</button>
@@ -236,7 +242,11 @@ species; arrow keys turn it, plus and minus magnify it"></canvas>
 <button type="button" id="reset-view">Reset view</button>
 </div></div>
 </div>
-<figcaption>Last draw of chain 1, at the reference positions. Drag to turn.</figcaption></figure>
+<div class="player"><button type="button" id="structure-play" class="motion">▶ Play</button>
+<input type="range" id="structure-draw" min="0" max="0" step="1" aria-label="Draw">
+<output id="structure-told" for="structure-draw"></output></div>
+<figcaption>{kept}, {where}. <span id="structure-keys">Drag to turn; with the keyboard: arrows turn,
++ and − magnify and shrink, 0 resets.</span></figcaption></figure>
 </section>"""
 
 

@@ -1,5 +1,6 @@
 """The report: complete in one file, honest about what did not converge, and alive in a browser."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -10,12 +11,16 @@ import pytest
 
 from alchemc import Lattice, Sublattice, builders
 from alchemc.analysis import analyze_run
+from alchemc.campaign.findings import read_findings, store_finding
 from alchemc.campaign.numbers import compact
 from alchemc.campaign.report import report_page, write_report
+from alchemc.campaign.report_findings import finding_section
+from alchemc.campaign.report_parts import Figure, Section, Series, Table, section_html
+from alchemc.campaign.report_structures import BUDGET, structure_data
 from alchemc.campaign.report_worth import evaluation_tables
+from alchemc.errors import InputError, StoredRunError
 from alchemc.records import Run, point_dataset
 from analysis_cases import exact_run, perovskite
-from campaign_tools import CHROMIUM, browse
 
 CONFIG = {
     "title": "Sr(Sc,Ta)O3 <b>&amp; friends</b>",
@@ -39,57 +44,6 @@ ATTRS = {
 }
 # Hot enough to be called above melting: the couplings of the exact run scaled up with temperature.
 TEMPERATURES = (2400.0, 3200.0, 4000.0, 5000.0, 6500.0, 9000.0)
-
-PROBE = """
-<script>
-(() => {
-  const found = { errors: [], violations: [] };
-  addEventListener("error", (e) => found.errors.push(String(e.message)));
-  document.addEventListener("securitypolicyviolation", (e) => found.violations.push(e.blockedURI));
-  const painted = (canvas) => canvas.getContext("2d")
-    .getImageData(0, 0, canvas.width, canvas.height).data.reduce((sum, x) => sum + x, 0);
-  const choose = (id, index) => {
-    const select = document.getElementById(id);
-    select.selectedIndex = index;
-    select.dispatchEvent(new Event("change"));
-  };
-  const lines = (id) => document.querySelectorAll(`#${id} .scatterlayer .trace`).length;
-  setTimeout(() => {
-    const canvas = document.getElementById("structure");
-    found.plots = document.querySelectorAll(".plot .main-svg").length;
-    const plots = [...document.querySelectorAll(".plot")];
-    found.unplotted = plots.filter((p) => !p.querySelector(".trace")).length;
-    found.requests = performance.getEntriesByType("resource").map((entry) => entry.name);
-    found.structure = painted(canvas);
-    const last = JSON.parse(document.getElementById("data").textContent).structure.occupations;
-    choose("structure-temperature", last.findIndex((one) => one.join() !== last[0].join()));
-    found.other_structure = painted(canvas);
-    document.querySelector("[data-species]").click();
-    found.fewer_atoms = painted(canvas);
-    document.getElementById("zoom-in").click();
-    found.zoomed = painted(canvas);
-    canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft" }));
-    found.turned = painted(canvas);
-    const before = document.getElementById("plot-traces").data[0].y.join();
-    choose("trace-quantity", 1);
-    found.trace_changed = document.getElementById("plot-traces").data[0].y.join() !== before;
-    choose("shell-pair", 1);
-    found.shells = lines("plot-shells");
-    found.buttons = [...document.querySelectorAll(".modebar-btn")].map((b) => b.dataset.title);
-    found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-    const main = document.querySelector("main");
-    main.style.width = "360px"; // as when a phone is turned, before the plots follow
-    found.narrowed = main.scrollWidth - main.clientWidth;
-    main.style.width = "";
-    found.ticks = [...document.querySelectorAll("#plot-order .xtick")].map((t) => t.textContent);
-    const result = document.createElement("pre");
-    result.id = "probe";
-    result.textContent = JSON.stringify(found);
-    document.body.append(result);
-  }, 1500);
-})();
-</script>
-"""
 
 
 class Elements(HTMLParser):
@@ -137,6 +91,11 @@ def page(run, results) -> str:
 def visible(page: str) -> str:
     """The page without plotly, which is not ours to test."""
     return "".join(part for part in re.split(r"(?s)<script>.*?</script>", page))
+
+
+def embedded(page: str) -> dict:
+    """Data that the page's scripts read."""
+    return json.loads(re.search(r'(?s)id="data">(.*?)</script>', page).group(1))
 
 
 def test_nothing_is_loaded_from_elsewhere(page):
@@ -205,17 +164,18 @@ def test_text_of_the_user_cannot_become_markup(page):
 
 
 def test_embedded_data_is_the_analysis(results, page):
-    data = json.loads(re.search(r'(?s)id="data">(.*?)</script>', page).group(1))
+    data = embedded(page)
     assert data["results"] == results
-    assert len(data["structure"]["occupations"]) == len(TEMPERATURES)
+    assert len(data["structure"]["points"]) == len(TEMPERATURES)
     assert all(len(chain) <= 400 for chain in data["traces"][0]["series"]["energy"])
 
 
 def test_the_picture_shows_an_atom_on_a_face_on_the_far_face_too(page):
-    data = json.loads(re.search(r'(?s)id="data">(.*?)</script>', page).group(1))
-    strontium = [p for s, p in data["structure"]["spectators"] if s == "Sr"]
-    assert len(strontium) == 27  # 2×2×2 cells: corners of a 3×3×3 grid
-    assert len(data["structure"]["sites"]) == 8
+    structure = embedded(page)["structure"]
+    symbol = dict(zip(structure["spectators"], structure["symbols"], strict=True))
+    drawn = [symbol.get(atom, "site") for atom, *_ in structure["images"]]
+    assert drawn.count("Sr") == 27  # 2×2×2 cells: corners of a 3×3×3 grid
+    assert drawn.count("site") == 8
 
 
 def test_a_report_is_replaced_in_one_step(run, results, tmp_path):
@@ -286,35 +246,6 @@ def test_a_lattice_without_named_orders_and_with_vacancies_is_reported():
     assert 'data-species="X"' not in page
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the report in")
-@pytest.mark.parametrize("options", [("--window-size=1280,900",), ("--window-size=500,900",)])
-def test_the_report_works_in_a_browser(page, tmp_path, options):
-    path = tmp_path / "report.html"
-    path.write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    done = browse(path, tmp_path, *options)
-    found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout).group(1))
-    assert found["errors"] == found["violations"] == found["requests"] == []
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert all("willReadFrequently" in line for line in console), console  # the probe's own
-    assert found["unplotted"] == 0
-    assert found["plots"] >= 6
-    pictures = [
-        found[k] for k in ("structure", "other_structure", "fewer_atoms", "zoomed", "turned")
-    ]
-    assert len(set(pictures)) == 5
-    assert min(pictures) > 0
-    assert found["trace_changed"]
-    assert found["shells"] >= len(TEMPERATURES)
-    assert found["overflow"] <= 0
-    assert found["narrowed"] <= 0
-    ticks = [tick for tick in found["ticks"] if tick]
-    assert ticks
-    assert all(re.fullmatch(r"\d+,000", tick) for tick in ticks), ticks
-    assert bool(found["buttons"]) is ("1280" in options[0])
-    assert not re.search("share|cloud|edit", str(found["buttons"]), re.IGNORECASE)
-
-
 def test_the_worth_of_the_bundled_potential_stands_in_tables_with_units():
     document = json.loads(
         (resources.files("alchemc.potentials") / "models" / "bundled" / "model.json").read_text()
@@ -329,3 +260,150 @@ def test_the_worth_of_the_bundled_potential_stands_in_tables_with_units():
 def test_a_card_with_other_measures_leaves_a_dash():
     page = evaluation_tables({"test": {"swaps": {"<x>": {"slope": 1.0}}}})
     assert '<th scope="row">&lt;x&gt;</th><td>–</td><td>1.00</td>' in page
+
+
+def unpacked(structure: dict, k: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Occupations of a point [chain, frame, site] as the page's script reads them."""
+    bits, size = structure["bits"], -(-shape[2] * structure["bits"] // 8)
+    rows = np.frombuffer(base64.b64decode(structure["points"][k]["occupations"]), np.uint8)
+    flags = np.unpackbits(rows.reshape(*shape[:2], size), axis=-1, bitorder="little")
+    flags = flags[..., : shape[2] * bits].reshape(*shape, bits)
+    return (flags << np.arange(bits)).sum(axis=-1)
+
+
+@pytest.mark.parametrize(
+    "species", [("Sc", "Ta"), ("Sc", "Ta", "Nb"), ("Sc", "Ta", "Nb", "Ti", "X")]
+)
+@pytest.mark.parametrize("frames", [None, 7, 1])
+def test_the_structures_in_the_page_are_those_that_were_stored(species, frames):
+    lattice = perovskite(3, 2, 2, species=species)
+    rng = np.random.default_rng(5)
+    occupation = rng.integers(0, len(species), (300, 2, lattice.n_sites)).astype(np.uint8)
+    arrays = {"occupation": occupation, "energy": rng.normal(size=(300, 2))}
+    points = tuple(point_dataset(arrays, {"temperature": t}) for t in (900.0, 700.0))
+    structure = structure_data(Run(points, lattice), [points[1], points[0]], frames)
+    assert structure["order"] == [1, 0]
+    for k in (0, 1):
+        draws = structure["points"][k]["draws"]
+        assert draws[-1] == 299
+        assert len(draws) == (frames or 200)
+        found = unpacked(structure, k, (2, len(draws), lattice.n_sites))
+        assert (found == occupation[draws].transpose(1, 0, 2)).all()
+
+
+def test_a_long_run_of_a_large_cell_stays_within_the_budget():
+    lattice = perovskite(8, 8, 8)
+    occupation = np.zeros((60, 8, 512), np.uint8)
+    arrays = {"occupation": occupation, "energy": np.zeros((60, 8))}
+    points = [point_dataset(arrays, {"temperature": t}) for t in np.linspace(500, 900, 40)]
+    structure = structure_data(Run(tuple(points), lattice), points)
+    stored = sum(len(point["occupations"]) for point in structure["points"])
+    assert stored <= BUDGET
+    assert {len(point["energies"]) for point in structure["points"]} == {8}
+    assert structure["points"][0]["draws"][-1] == 59
+    assert not structure["every_draw"]
+
+
+def test_sampled_positions_go_along_without_the_drift_of_the_crystal():
+    lattice = perovskite(2, 2, 2)
+    rng = np.random.default_rng(2)
+    shift = rng.normal(scale=0.1, size=(4, 2, len(lattice.atoms), 3))
+    shift -= shift.mean(axis=2, keepdims=True)
+    cell = lattice.atoms.cell.array
+    drift = np.array([30.0, -1.0, 3.0])
+    arrays = {
+        "occupation": np.zeros((4, 2, 8), np.uint8),
+        "energy": np.zeros((4, 2)),
+        "positions": lattice.atoms.positions + shift + drift,
+        "cell": np.broadcast_to(cell, (4, 2, 3, 3)),
+    }
+    point = point_dataset(arrays, {"temperature": 900.0})
+    structure = structure_data(Run((point,), lattice), [point])
+    steps = np.frombuffer(base64.b64decode(structure["points"][0]["moved"]), "<i2")
+    moved = steps.reshape(2, 4, -1, 3) / structure["steps"] @ cell
+    resolution = cell[0, 0] / structure["steps"]
+    assert np.abs(moved - shift.transpose(1, 0, 2, 3)).max() < resolution
+
+
+# ---- sections from stored results
+
+
+def section() -> Section:
+    series = [
+        Series("SQS <i>", (900.0, 1200.0), (0.5, -0.25), (0.1, None), converged=(True, False)),
+        Series("", (900.0, 1200.0), (0.0, None), line="dot", points=False),
+    ]
+    figure = Figure("Bias", "Temperature (K)", "Energy (k_B per site)", series, "What <b> it is.")
+    number = {"mean": -12.34, "error": 0.56, "converged": False, "why": 'R-hat "1.3"'}
+    table = Table(("T (K)", "bias (meV)", "n"), [[900.0, number, 4], [1200.0, None, "few"]])
+    caveats = ["Mind <this>.", {"level": "warning", "text": "Few draws."}]
+    return Section("SQS & ensemble", "It is -12.3(6) meV off.", caveats, [figure], [table])
+
+
+def test_a_section_becomes_text_figures_and_tables(run, results):
+    text = visible(report_page(run, results, [section()]))
+    assert '<section id="sqs-ensemble" aria-labelledby="sqs-ensemble-title">' in text
+    assert '<a href="#sqs-ensemble-title">SQS &amp; ensemble</a>' in text
+    assert "It is −12.3(6) meV off." in text
+    assert '<li class="caveat warning">Few draws.</li>' in text
+    assert "Mind &lt;this&gt;." in text
+    assert '<td class="bad" title="R-hat &quot;1.3&quot;">−12.34(56)</td>' in text
+    assert '<th scope="col">bias<small>meV</small></th>' in text
+    assert "Plot of Energy (k_B per site) against Temperature (K): SQS &lt;i&gt;." in text
+    assert text.count('data-figure="sqs-ensemble-0"') == 1
+    assert "<b> it is" not in text
+    data = embedded(report_page(run, results, [section()]))
+    assert data["figures"]["sqs-ensemble-0"]["series"][0]["converged"] == [True, False]
+
+
+def test_series_and_tables_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="error of the series 'a' has 1 values for 2"):
+        Series("a", (1.0, 2.0), (1.0, 2.0), (0.1,))
+    with pytest.raises(InputError, match="2 cells for 1"):
+        Table(("a",), [["x", "y"]])
+    with pytest.raises(InputError, match="one row per y"):
+        Figure("a", "x", "y", values=[[1.0]], map_x=(1.0, 2.0), map_y=(1.0,))
+
+
+def test_results_that_are_stored_beside_a_run_are_shown_and_their_age_is_told(tmp_path):
+    data = {
+        "statement": "The SQS lies 12.3(45) meV per site too high.",
+        "caveats": ["Eight structures."],
+        "by_temperature": [{"T (K)": 900, "bias (meV)": {"mean": 12.3, "error": 4.5}}],
+        "internal": {"nested": [1, 2]},
+    }
+    path = store_finding(tmp_path, "sqs", data)
+    assert path == tmp_path / "analysis" / "sqs.json"
+    (found,) = read_findings(tmp_path)
+    assert found.data == data
+    shown = section_html(finding_section(found))
+    assert "12.3(4.5)" in shown
+    assert "Eight structures." in shown
+    assert "gone on since" not in shown
+    later = found._replace(draws=(100, 40))
+    assert "gone on since" in section_html(finding_section(later, (100, 100)))
+    assert "gone on since" not in section_html(finding_section(later, (100, 40)))
+
+
+@pytest.mark.parametrize("subject", ["SQS", "a/b", "../x", "", "a_b"])
+def test_a_subject_that_names_no_file_is_refused(subject, tmp_path):
+    with pytest.raises(InputError, match="names no file"):
+        store_finding(tmp_path, subject, {})
+
+
+def test_a_result_that_json_cannot_hold_is_refused_and_nothing_is_written(tmp_path):
+    for bad in (np.nan, np.zeros(2)):
+        with pytest.raises(InputError, match="give plain numbers"):
+            store_finding(tmp_path, "sqs", {"x": bad})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"format": 99, "subject": "sqs", "stored": {"created": "", "draws": null}}'],
+)
+def test_a_damaged_result_is_refused_in_one_line(text, tmp_path):
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "sqs.json").write_text(text)
+    with pytest.raises(StoredRunError, match=r"sqs\.json .*(is no stored result|has format 99)"):
+        read_findings(tmp_path)

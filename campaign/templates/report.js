@@ -5,35 +5,7 @@
   const points = data.results.points;
   const layoutOf = data.results.layout;
   const byId = (id) => document.getElementById(id);
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const colour = (k) => css(`--c${k % 6}`);
-  const twoDigits = (x) => String(Number(x.toPrecision(2)));
-  const config = {
-    displaylogo: false, displayModeBar: innerWidth > 640 ? "hover" : false, // on a phone it would cover the legend
-    modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]], // no others: one would send the chart away
-    showSendToCloud: false, plotlyServerURL: "",
-  };
-
-  function layout(x, y, extra = {}) {
-    const axis = (title) => ({
-      title: { text: title, standoff: 10, font: { size: 13 } }, gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--line"),
-      automargin: true, ticks: "outside", tickcolor: css("--line"), separatethousands: true, exponentformat: "none",
-    });
-    const { xaxis = {}, yaxis = {}, ...rest } = extra;
-    return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--ink") },
-      margin: { l: 60, r: 14, t: 34, b: 48 }, hovermode: "closest",
-      hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
-      legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", tracegroupgap: 0 },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent") },
-      xaxis: { ...axis(x), ...xaxis }, yaxis: { ...axis(y), ...yaxis }, ...rest,
-    };
-  }
-
-  function shade(lower, upper) {
-    return { type: "rect", xref: "x", yref: "paper", x0: lower, x1: upper, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--band"), layer: "below" };
-  }
+  const { colour, config, layout, shade, withErrors, legendOfCrosses, along, marks } = window.ReportPlots;
 
   // Where an ordering temperature lies, or where the two ways of a scan differ.
   function bands() {
@@ -54,31 +26,6 @@
       found.get(key).of.push(i);
     });
     return [...found.values()];
-  }
-
-  // A line with error bars; what did not converge is a red cross on top of it.
-  function withErrors(xs, numbers, name, k, unit, { symbol = k, back = false, xErrors = null } = {}) {
-    const marks = ["circle", "diamond", "square", "triangle-up", "star", "pentagon"];
-    const style = {
-      x: xs, y: numbers.map((n) => n.mean), name, mode: "lines+markers", type: "scatter",
-      error_y: { type: "data", array: numbers.map((n) => n.error ?? 0), thickness: 1.5, width: 4 },
-      line: { color: colour(k), width: 2, dash: back ? "dash" : "solid" }, marker: { size: 8, color: colour(k), symbol: marks[symbol % 6] + (back ? "-open" : ""), line: { width: back ? 2 : 0, color: colour(k) } },
-      customdata: numbers.map((n) => [n.error === null ? (n.converged ? "–" : "unknown") : twoDigits(n.error), n.rhat === null ? "–" : n.rhat.toFixed(3), n.ess === null ? "–" : Math.round(n.ess), n.why ? `<br>not converged: ${n.why}` : ""]),
-      hovertemplate: `${name}<br>%{x:,.6~g}: %{y:.5~g} ± %{customdata[0]} ${unit}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`,
-    };
-    if (xErrors) style.error_x = { type: "data", array: xErrors, thickness: 1.5, width: 4, color: colour(k) };
-    const bad = numbers.map((n, i) => i).filter((i) => !numbers[i].converged && numbers[i].mean !== null);
-    const crosses = {
-      x: bad.map((i) => xs[i]), y: bad.map((i) => numbers[i].mean), name: "not converged", mode: "markers", type: "scatter",
-      marker: { symbol: "x-thin", size: 13, line: { color: css("--red"), width: 3 } }, hoverinfo: "skip", legendgroup: "bad", showlegend: false,
-    };
-    return bad.length ? [style, crosses] : [style];
-  }
-
-  function legendOfCrosses(traces) {
-    const first = traces.find((t) => t.legendgroup === "bad");
-    if (first) first.showlegend = true;
-    return [...traces.filter((t) => t.legendgroup !== "bad"), ...traces.filter((t) => t.legendgroup === "bad")];
   }
 
   function sweep(id, y, series, extra) {
@@ -138,17 +85,11 @@
     const select = byId("shell-pair");
     if (!select) return;
     const many = Math.max(points.length - 1, 1);
-    const scale = css("--page") < "#8" ? ["#f2d16b", "#e8837f", "#9a86e8", "#5bb4f0"] : ["#d98e04", "#c43c5b", "#6b3fa0", "#0b5fa5"];
-    const mix = (t) => {
-      const s = t * (scale.length - 1), k = Math.min(Math.floor(s), scale.length - 2), f = s - k;
-      const part = (hex, n) => parseInt(hex.slice(1 + 2 * n, 3 + 2 * n), 16);
-      return `rgb(${[0, 1, 2].map((n) => Math.round(part(scale[k], n) * (1 - f) + part(scale[k + 1], n) * f)).join(",")})`;
-    };
     const traces = points.flatMap((p, i) => {
       const rows = p.warren_cowley.filter((row) => row.pair === select.value);
       const [style, crosses] = withErrors(rows.map((row) => row.distance), rows, p.written, 0, "");
-      style.line.color = style.marker.color = mix(1 - i / many);
-      style.marker.symbol = "circle";
+      style.line.color = style.marker.color = along(1 - i / many);
+      style.marker.symbol = marks[i % 6];
       style.customdata.forEach((d, n) => d.push(rows[n].shell));
       style.hovertemplate = `${p.written}, shell %{customdata[4]}, %{x:.3f} Å<br>α = %{y:.4~g} ± %{customdata[0]}<br>R-hat %{customdata[1]}, ESS %{customdata[2]}%{customdata[3]}<extra></extra>`;
       return crosses ? [style, crosses] : [style];
@@ -170,22 +111,6 @@
     Plotly.react(byId("plot-traces"), lines, layout("Draw", label, { showlegend: lines.length > 1 && lines.length <= 12 }), config);
   }
 
-  let viewer = null;
-  function drawStructure() {
-    if (!byId("structure")) return;
-    const crystal = data.structure;
-    viewer ??= new window.StructureViewer(byId("structure"), crystal.cell);
-    const occupation = crystal.occupations[byId("structure-temperature").value];
-    const styles = {};
-    crystal.species.forEach((name, k) => { styles[name] = { colour: css(`--s${k % 5}`), radius: 0.72 }; });
-    crystal.spectator_species.forEach((name, k) => { styles[`${name} `] = { colour: css(`--p${k % 4}`), radius: name === "O" || name === "F" ? 0.27 : 0.42, spectator: true }; });
-    const atoms = crystal.sites.map((position, i) => ({ position, species: occupation[crystal.site_of[i]] }))
-      .filter((atom) => atom.species !== "X")
-      .concat(crystal.spectators.map(([species, position]) => ({ position, species: `${species} `, spectator: true })));
-    viewer.show(atoms, styles, css("--ink"));
-    document.querySelectorAll("[data-swatch]").forEach((element) => { element.style.background = styles[element.dataset.swatch].colour; });
-  }
-
   function fill(select, labels, chosen) {
     labels.forEach(([value, text]) => select.add(new Option(text, value, false, value === chosen)));
   }
@@ -196,35 +121,19 @@
     fill(byId("trace-quantity"), Object.keys(data.traces[0].series).map((name) => [name, name]), "energy");
     for (const id of ["trace-temperature", "trace-quantity"]) byId(id).addEventListener("change", drawTraces);
     if (byId("shell-pair")) byId("shell-pair").addEventListener("change", drawShells);
-    if (byId("structure")) {
-      fill(byId("structure-temperature"), temperatures, 0);
-      byId("structure-temperature").addEventListener("change", drawStructure);
-      document.querySelectorAll("[data-species]").forEach((box) => box.addEventListener("change", () => {
-        viewer.hidden[box.checked ? "delete" : "add"](box.dataset.species);
-        viewer.draw();
-      }));
-      byId("zoom-in").addEventListener("click", () => viewer.magnify(1.25));
-      byId("zoom-out").addEventListener("click", () => viewer.magnify(0.8));
-      byId("reset-view").addEventListener("click", () => viewer.reset());
-    }
-    byId("download").addEventListener("click", () => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([JSON.stringify(data.results, null, 1)], { type: "application/json" }));
-      link.download = "alchemc-results.json";
-      link.click();
-      URL.revokeObjectURL(link.href);
-    });
+    window.ReportPlots.offer(byId("download"), "alchemc-results.json", data.results);
   }
 
+  let drawStructure = null;
   function drawAll() {
     drawSweeps();
     drawShells();
     drawTraces();
+    drawStructure = drawStructure ?? window.showStructures(data);
     drawStructure();
+    window.ReportPlots.drawFigures(data.figures);
   }
   connect();
   drawAll();
-  const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => Plotly.Plots.resize(target)));
-  document.querySelectorAll(".plot").forEach((element) => resized.observe(element));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  window.ReportPlots.follow(drawAll);
 })();

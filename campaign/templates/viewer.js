@@ -39,15 +39,20 @@ window.StructureViewer = (() => {
     // atoms: [{position, species, spectator}]; styles: species -> {colour, radius (Å)}
     constructor(canvas, cell) {
       this.canvas = canvas;
-      this.box = corners(cell);
-      this.centre = this.box[7].map((x) => x / 2);
-      this.extent = Math.max(...this.box.map((c) => Math.hypot(...subtract(c, this.centre))));
+      this.setCell(cell);
+      this.extent = Math.max(...this.box.map((c) => Math.hypot(...subtract(c, this.centre)))); // of the first cell: one that grows is seen to
       this.view = START;
       this.zoom = 1;
       this.atoms = [];
       this.styles = {};
       this.hidden = new Set();
+      this.sprites = new Map();
       this.listen();
+    }
+
+    setCell(cell) {
+      this.box = corners(cell);
+      this.centre = this.box[7].map((x) => x / 2);
     }
 
     show(atoms, styles, ink) {
@@ -55,9 +60,15 @@ window.StructureViewer = (() => {
       this.ink = ink;
       this.styles = {};
       for (const [name, style] of Object.entries(styles)) {
-        this.styles[name] = { radius: style.radius, sprite: sphere(style.colour, !style.spectator) };
+        this.styles[name] = { radius: style.radius, sprite: this.sprite(style.colour, !style.spectator) };
       }
       this.draw();
+    }
+
+    sprite(colour, light) {
+      const key = `${colour} ${light}`;
+      if (!this.sprites.has(key)) this.sprites.set(key, sphere(colour, light));
+      return this.sprites.get(key);
     }
 
     draw() {
@@ -130,6 +141,7 @@ window.StructureViewer = (() => {
         if (event.key in turns) this.turn(...turns[event.key]);
         else if (event.key === "+" || event.key === "=") this.magnify(1.2);
         else if (event.key === "-") this.magnify(1 / 1.2);
+        else if (event.key === "0" || event.key === "Home") this.reset();
         else return;
         event.preventDefault();
       });
