@@ -229,17 +229,30 @@ def _create(
 def open_point(path: Path, point: int, draws: int) -> xr.Dataset:
     """Open the committed draws of a point; values are read from disk when they are used.
 
+    Scalar series are kept once they were read; of occupations and positions only what is asked for
+    is read, each time anew, so that a point may be larger than memory.
+
     Raises
     ------
     StoredRunError
-        If metadata or a chunk of the committed draws is missing or empty.
+        If metadata or a chunk of the committed draws is missing or empty; later, where values are
+        read, if a chunk cannot be.
     """
     import xarray as xr  # noqa: PLC0415  (slow to import)
+
+    from .stored_arrays import lazy_variable  # noqa: PLC0415
 
     name = group_name(point)
     try:
         store = LocalStore(path, read_only=True)
         dataset = xr.open_zarr(store, group=name, consolidated=False, chunks=None)
+        group = zarr.open_group(store, path=name, mode="r")
+        dataset = dataset.assign(
+            {
+                key: lazy_variable(_array(group, str(key)), path / name / str(key), held.variable)
+                for key, held in dataset.data_vars.items()
+            }
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path / name, f"cannot be opened ({_first_line(error)})") from error
     stored = dataset.attrs.get("variables", list(VARIABLES))

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import StoredRunError
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,20 +41,10 @@ def complain(message: str) -> None:
 
 
 def load_run(directory: Path) -> Run:
-    """Read a run with its samples into memory, so that damage shows here and in one line."""
+    """Open a run; its samples are read, and damage to them is told, where they are used."""
     from ..campaign.runs import open_run
 
-    stored = open_run(directory)
-    for index, point in enumerate(stored.points):
-        try:
-            point.load()
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StoredRunError(
-                f"stored samples of {directory} at point {index} are damaged "
-                f"({reason}); restore the directory from a copy, or start a new run"
-            ) from error
-    return stored
+    return open_run(directory)
 
 
 def terminal() -> Console:
