@@ -34,7 +34,7 @@ THREE = {"B": {"Sc": 0.5, "Ta": 0.25, "Nb": 0.25}}
 F = {"Sc": 1.7, "Ta": -0.4, "Nb": 3.1, "Sr": 0.9, "O": 2.2}
 
 
-def plain(lattice, occupation, q, values, spectators=False, positions=None):
+def plain(lattice, occupation, q, values, *, spectators=False, positions=None):
     """Double sum over pairs of atoms, per site: ``q`` is in units of 1/4 Å."""
     where = lattice.atoms.positions if positions is None else positions
     atoms = list(range(len(lattice.atoms))) if spectators else lattice.sites.tolist()
@@ -55,7 +55,9 @@ def test_intensities_equal_a_plain_double_sum(spectators, moved):
     q = [(0.5, 1 / 3, 0.5), (0, 0, 0), (1, 2 / 3, 0.5), (-0.5, 1, 2)]
     positions = lattice.displaced_positions(0.1, 3) if moved else None
     found = structure_factor(lattice, occupation, q, F, spectators=spectators, positions=positions)
-    expected = [plain(lattice, occupation, v, F, spectators, positions) for v in q]
+    expected = [
+        plain(lattice, occupation, v, F, spectators=spectators, positions=positions) for v in q
+    ]
     assert found["mean"].to_numpy() == pytest.approx(expected, rel=1e-10, abs=1e-9)
     total = found["bragg"] + found["diffuse"]
     assert total.to_numpy() == pytest.approx(expected, rel=1e-10, abs=1e-9)
@@ -81,7 +83,10 @@ def test_stored_positions_and_cells_are_used_draw_by_draw():
     )
     expected = np.mean(
         [
-            [plain(lattice, occupations[d, c], v, F, True, displaced[d, c]) for v in q]
+            [
+                plain(lattice, occupations[d, c], v, F, spectators=True, positions=displaced[d, c])
+                for v in q
+            ]
             for d, c in itertools.product(range(3), range(2))
         ],
         axis=0,
@@ -345,7 +350,7 @@ def test_a_long_series_is_kept_in_stretches_with_the_same_means(monkeypatch):
 
 def test_several_sublattices_share_one_reciprocal_cell():
     lattice = builders.fluorite(("Zr", "Y"), ("O", "X"), a=5.1, size=(1, 1, 1))
-    occupation = np.array([0, 0, 1, 1] + [0, 0, 0, 0, 0, 0, 1, 1])
+    occupation = np.array([0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1])
     found = structure_factor(lattice, occupation, (1, 0, 0), {"Zr": 2.0, "Y": 3.0, "O": 1.0})
     f = np.array([2.0, 2.0, 3.0, 3.0] + [1.0] * 6 + [0.0] * 2)
     phase = np.exp(-2j * np.pi * lattice.atoms.positions[lattice.sites, 0] / 5.1)

@@ -69,15 +69,12 @@ def _weight(weights: Weights, symbol: str, lengths: np.ndarray) -> np.ndarray | 
         return float(value)
     if weights == "atomic-number":
         return float(chemical_symbols.index(symbol))
-    known: Mapping[str, object] = {"neutron": NEUTRON_LENGTHS, "x-ray": FORM_FACTORS}.get(
-        weights, {}
-    )
     if weights not in UNITS:
         raise InputError(
             f"weights = {weights!r} are unknown; give 'x-ray', 'neutron', 'atomic-number' or a "
             "mapping from species to number"
         )
-    if symbol not in known:
+    if symbol not in (NEUTRON_LENGTHS if weights == "neutron" else FORM_FACTORS):
         raise InputError(
             f"the table of weights {weights!r} lacks {symbol}; give a mapping with its number"
         )
@@ -226,7 +223,7 @@ class Sample:
         n_chains, n_q = self.chains.shape[1], len(self.vectors.q)
         width = len(self.species) if fixed is not None else len(atoms)
         step = max(1, NUMBERS_AT_ONCE // (n_chains * width * n_q))
-        n_draws = len(self.chains)
+        n_draws = self.shape[0]
         self._held[:] = 0.0
         for block, flat in blocks_of_draws(self.lattice, self.chains):
             self._count(flat, n_draws * n_chains)

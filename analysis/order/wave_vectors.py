@@ -288,20 +288,23 @@ def _axes(plane: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return u, v, _as_vector(plane.get("origin", (0.0, 0.0, 0.0)))
     if isinstance(plane, str):
         if plane == "hhl":
-            u, v = _PLANES["hhl"]
-            return np.array(u, dtype=float), np.array(v, dtype=float), np.zeros(3)
+            return *_plane_axes("hhl"), np.zeros(3)
         for letters, axis in (("hk", 2), ("hl", 1), ("kl", 0)):
             before, after = ("hkl"[:axis], "hkl"[axis + 1 :])
             middle = plane.removeprefix(before).removesuffix(after)
             if plane.startswith(before) and plane.endswith(after) and _is_number(middle):
-                u, v = _PLANES[letters]
                 origin = np.zeros(3)
                 origin[axis] = float(Fraction(middle))
-                return np.array(u, dtype=float), np.array(v, dtype=float), origin
+                return *_plane_axes(letters), origin
     raise InputError(
         f"plane {plane!r} is unknown; give hk0, h0l, 0kl or hhl (with another number for the 0), "
         "or a mapping with the vectors u and v"
     )
+
+
+def _plane_axes(letters: str) -> tuple[np.ndarray, np.ndarray]:
+    u, v = _PLANES[letters]
+    return np.array(u, dtype=float), np.array(v, dtype=float)
 
 
 def _is_number(text: str) -> bool:
