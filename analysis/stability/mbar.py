@@ -1,0 +1,244 @@
+"""MBAR over the points of runs: temperatures, chemical potentials and constraints at once.
+
+The estimator is pymbar's. What is added: reduced potentials of all ensembles, a check that the
+points hang together, phases that were sampled one at a time, and errors from blocks of draws.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logsumexp
+from scipy.stats import t as student
+
+from ...errors import ConvergenceError
+from .pool import Pool
+
+__all__ = ["LEAST_OVERLAP", "Solution", "resolved", "solved"]
+
+LEAST_OVERLAP = 0.03
+"""Two points that share less than this are not neighbours: the least off-diagonal element of the
+overlap matrix of two states (0.5 where they are the same) that is advised by P. V. Klimovich,
+M. R. Shirts and D. L. Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015),
+doi:10.1007/s10822-015-9840-9."""
+
+_PAIR_DRAWS = 300
+_CHANCE = 1e-5
+"""Probability that points which agree are said to contradict one another."""
+
+
+class Solution(NamedTuple):
+    """Free energies of the states and what every draw weighs.
+
+    ``f`` [n_states] are the states' dimensionless free energies but for a constant; a draw stands
+    for e^{−log_mixture} of the measure, with D = Σ_k N_k e^{f_k − u_k(x)}; ``multiplicity`` [n] is
+    how often it counts, one but in resamples.
+    """
+
+    f: np.ndarray
+    log_mixture: np.ndarray
+    multiplicity: np.ndarray
+
+
+def solved(pool: Pool) -> Solution:
+    """Solve the equations of MBAR by pymbar.
+
+    M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), doi:10.1063/1.2978177.
+
+    Raises
+    ------
+    ConvergenceError
+        If points do not overlap, the solver does not converge, or a point contradicts the others:
+        it was sampled in another phase than the one that is stable there.
+    """
+    start = _linked(pool)
+    f, log_mixture = _mbar(pool, start)
+    solution = Solution(f, log_mixture, np.ones(len(pool.state)))
+    _agreement(pool, solution)
+    return solution
+
+
+def resolved(
+    pool: Pool, solution: Solution, resamples: int, rng: np.random.Generator
+) -> Iterator[Solution]:
+    """Solutions of resampled draws, whose spread is the error of anything that is made of them.
+
+    Blocks of every state are drawn with replacement, each time one fewer than there are, which
+    makes the variance of a mean unbiased (J. N. K. Rao and C. F. J. Wu, J. Am. Stat. Assoc. 83,
+    231 (1988), doi:10.1080/01621459.1988.10478591).
+    """
+    owned = [np.flatnonzero(pool.state_of_block == k) for k in range(len(pool.beta))]
+    with np.errstate(under="ignore"):
+        weights = np.exp(
+            solution.f[:, None] - pool.reduced(slice(None), slice(None)) - solution.log_mixture
+        )
+    for _ in range(resamples):
+        times = np.zeros(len(pool.state_of_block), dtype=int)
+        for mine in owned:
+            np.add.at(times, rng.choice(mine, size=max(1, len(mine) - 1)), 1)
+        multiplicity = times[pool.block].astype(float)
+        numbers = np.bincount(pool.state, multiplicity, len(pool.beta))
+        shift, mixture = _newton(weights, multiplicity, numbers)
+        yield Solution(solution.f + shift, solution.log_mixture + np.log(mixture), multiplicity)
+
+
+def _newton(
+    weights: np.ndarray, multiplicity: np.ndarray, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve MBAR for draws that count several times, near a solution with these weights.
+
+    With W_kn = e^{f_k − u_k(x_n)}/D_n of the solution nearby, the resampled D′_n/D_n is
+    Σ_k N_k e^{δ_k} W_kn, and δ follows from Σ_n m_n N_k e^{δ_k} W_kn D_n/D′_n = N_k by Newton's
+    method; δ of the first state is zero.
+    """
+    shift = np.zeros(len(numbers))
+    for _ in range(60):
+        parts = (numbers * np.exp(shift))[:, None] * weights
+        mixture = parts.sum(axis=0)
+        parts /= mixture
+        sums = parts @ multiplicity
+        if np.abs(sums / numbers - 1.0).max() < 1e-8:
+            return shift, mixture
+        hessian = np.diag(sums) - (parts * multiplicity) @ parts.T
+        step = np.linalg.lstsq(hessian[1:, 1:], (numbers - sums)[1:], rcond=None)[0]
+        shift[1:] += np.clip(step, -2.0, 2.0)
+    raise ConvergenceError(
+        "MBAR did not converge for a resample of the draws: points hang together by few of them; "
+        "add draws, or points between those there are"
+    )
+
+
+def _linked(pool: Pool) -> np.ndarray:
+    """First free energies, from pairs of points that overlap; refused where they do not connect."""
+    from scipy.sparse import csgraph, csr_array  # noqa: PLC0415  (slow to import)
+
+    k = len(pool.beta)
+    draws = [np.flatnonzero(pool.state == i) for i in range(k)]
+    few = [d[np.linspace(0, len(d) - 1, min(len(d), _PAIR_DRAWS)).astype(int)] for d in draws]
+    overlap, difference = np.zeros((k, k)), np.zeros((k, k))
+    own = [pool.reduced(slice(None), d) for d in few]
+    for i, j in combinations(range(k), 2):
+        both = _bennett(own[i][j] - own[i][i], own[j][j] - own[j][i])
+        overlap[i, j], difference[i, j] = both
+    difference -= difference.T
+    graph = csr_array(np.where(overlap >= LEAST_OVERLAP, 1.0 - overlap, 0.0))
+    parts, part = csgraph.connected_components(graph, directed=False)
+    if parts > 1:
+        _refuse_gap(pool, overlap + overlap.T, part)
+    tree = csgraph.minimum_spanning_tree(graph)
+    order, before = csgraph.breadth_first_order(tree, 0, directed=False)
+    f = np.zeros(k)
+    for node in order[1:]:
+        f[node] = f[before[node]] + difference[before[node], node]
+    return f
+
+
+def _bennett(forward: np.ndarray, backward: np.ndarray) -> tuple[float, float]:
+    """Overlap of two states and their Δf by Bennett's acceptance ratio.
+
+    Both arguments are u₂ − u₁, of the draws of state 1 and of state 2 (C. H. Bennett, J. Comput.
+    Phys. 22, 245 (1976), doi:10.1016/0021-9991(76)90078-4). The overlap is Σ_n p₁(n) p₂(n) over the
+    smaller number of draws, with p_i(n) the probability that the draw n came from i.
+    """
+    ratio = np.log(len(backward) / len(forward))
+    apart = np.clip(np.concatenate([forward, backward]), -1e6, 1e6)
+
+    def excess(f: float) -> float:
+        return float(expit(f + ratio - apart).sum() - len(backward))
+
+    low, high = float(apart.min()) - ratio - 40.0, float(apart.max()) - ratio + 40.0
+    f = brentq(excess, low, high, xtol=1e-6)
+    p = expit(f + ratio - apart)
+    return float((p * (1.0 - p)).sum() / min(len(forward), len(backward))), f
+
+
+def _refuse_gap(pool: Pool, overlap: np.ndarray, part: np.ndarray) -> None:
+    """Name the two points that come nearest to closing the gap."""
+    across = np.where(part[:, None] != part, overlap, -1.0)
+    i, j = np.unravel_index(int(across.argmax()), across.shape)
+    if across[i, j] < 1e-6:  # nothing to choose by: the nearest mean composition and temperature
+        x = np.array([pool.compositions[pool.composition[pool.state == k]].mean(axis=0)
+                      for k in range(len(part))]) / pool.compositions.sum(axis=1).max()  # fmt: skip
+        far = np.abs(x[:, None] - x).max(axis=2) + np.abs(np.log(
+            np.maximum(pool.beta[:, None], 1e-9) / np.maximum(pool.beta, 1e-9)))  # fmt: skip
+        far[part[:, None] == part] = np.inf
+        i, j = np.unravel_index(int(far.argmin()), far.shape)
+    raise ConvergenceError(
+        f"the points fall into {part.max() + 1} groups that share no states: the nearest are "
+        f"{pool.labels[i]} and {pool.labels[j]}, which overlap by {max(overlap[i, j], 0.0):.2g} "
+        f"(at least {LEAST_OVERLAP:g} is needed); add points between them, link two phases by "
+        "points around the critical point (with cut), or sample VarianceConstrained, which goes "
+        "through a gap"
+    )
+
+
+def _mbar(pool: Pool, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Solve for f of the states, and give ln D of the draws."""
+    numbers = np.bincount(pool.state, minlength=len(pool.beta))
+    u_kn = pool.reduced(slice(None), slice(None))
+    # States of other phases have no weight; the solver wants a number.
+    finite = np.where(np.isfinite(u_kn), u_kn, u_kn[np.isfinite(u_kn)].max() + 1e4)
+    try:
+        with np.errstate(all="ignore"):
+            f = _pymbar().MBAR(
+                finite, numbers, initial_f_k=start.copy(), solver_protocol="robust", rseed=0
+            ).f_k  # fmt: skip
+    except Exception as error:
+        raise ConvergenceError(
+            f"MBAR found no solution ({error}): add draws, or points between those there are"
+        ) from error
+    log_mixture = logsumexp((f + np.log(numbers))[:, None] - u_kn, axis=0)
+    missing = np.exp(logsumexp(f[:, None] - u_kn - log_mixture, axis=1)) - 1.0
+    if not np.abs(missing).max() < 1e-5:
+        worst = int(np.nan_to_num(np.abs(missing), nan=np.inf).argmax())
+        raise ConvergenceError(
+            f"MBAR did not converge: the weights of {pool.labels[worst]} add up to "
+            f"{1 + missing[worst]:.6g}; add draws, or points between those there are"
+        )
+    return f, log_mixture
+
+
+def _agreement(pool: Pool, solution: Solution) -> None:
+    """Refuse a point whose own means differ from those that all points give for it."""
+    for k, label in enumerate(pool.labels):
+        mine = np.flatnonzero(pool.state == k)
+        u = pool.reduced(np.array([k]), slice(None))[0]
+        weights = np.exp(solution.f[k] - u - solution.log_mixture)
+        number = np.unique(pool.block[mine], return_inverse=True)[1]
+        sizes = np.bincount(number).astype(float)
+        for what, values in (
+            ("energy", pool.enthalpy),
+            *(
+                (f"number of {species}", pool.compositions[pool.composition, column])
+                for column, (_, species) in enumerate(pool.observed.kinds)
+            ),
+        ):
+            series = values.astype(float)
+            mean = series[mine].mean()
+            means = np.bincount(number, series[mine]) / sizes
+            spread = np.sqrt((sizes * (means - mean) ** 2).sum() / sizes.sum() / (len(sizes) - 1.0))
+            expected = float(weights @ series) / weights.sum()
+            limit = student.isf(_CHANCE / len(pool.labels), len(sizes) - 1)
+            if abs(mean - expected) > limit * spread + 1e-6 * max(1.0, abs(mean)) and spread > 0:
+                raise ConvergenceError(
+                    f"{label} has a mean {what} of {mean:.6g}, where all points together give "
+                    f"{expected:.6g} ± {spread:.2g}: it was sampled in another phase than the "
+                    "stable one, or not long enough; give cut= between the phases, or more draws"
+                )
+
+
+def _pymbar() -> Any:
+    """Import pymbar without the notices it logs when imported."""
+    logger = logging.getLogger("pymbar")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return importlib.import_module("pymbar")
+    finally:
+        logger.setLevel(level)
