@@ -1,19 +1,33 @@
 """Figures for papers: vector graphics, labelled with units, in colours that all can tell apart."""
 
+from .animation import Frame, ordering_frames
+from .ground_states import plot_ground_states
 from .results import (
+    plot_acceptance,
+    plot_binder,
     plot_composition,
     plot_energy,
     plot_free_energy_slope,
     plot_heat_capacity,
     plot_order,
 )
+from .short_range import plot_series, plot_warren_cowley
+from .structure import plot_structure
 from .waves import plot_waves
 
 __all__ = [
+    "Frame",
+    "ordering_frames",
+    "plot_acceptance",
+    "plot_binder",
     "plot_composition",
     "plot_energy",
     "plot_free_energy_slope",
+    "plot_ground_states",
     "plot_heat_capacity",
     "plot_order",
+    "plot_series",
+    "plot_structure",
+    "plot_warren_cowley",
     "plot_waves",
 ]

@@ -77,6 +77,7 @@ class GroundStates:
     failures: int
     tolerance: float
     _rows: list[_Row] = field(repr=False)
+    _known: dict[int, Arrangement] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -108,6 +109,11 @@ class GroundStates:
 
     def arrangement(self, index: int) -> Arrangement:
         """Names and numbers of an arrangement."""
+        if index not in self._known:
+            self._known[index] = self._arrangement(index)
+        return self._known[index]
+
+    def _arrangement(self, index: int) -> Arrangement:
         lattice, n_cells, occupation = self._rows[index]
         symmetry = symmetry_of(lattice, occupation)
         # An operation of the parent that is none of the arrangement leads to another variant.

@@ -20,7 +20,7 @@ from .harmonic_modes import TERAHERTZ, force_constants, forces, modes_of, thermo
 
 __all__ = ["HarmonicFreeEnergy", "harmonic_free_energy"]
 
-STEP = 0.01  # Å
+STEP = 0.005  # Å
 FMAX = 0.01  # eV/Å
 SOFTEST = 0.05  # THz; slower modes cannot be told from zero
 MOST_ERROR = 0.02  # of the largest force constant

@@ -1,0 +1,100 @@
+"""Formation energies of enumerated arrangements over composition, with their hull."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...errors import InputError
+from ..stability.ground_state_search import GroundStates
+from .results import COLOURS, COLUMN
+
+__all__ = ["plot_ground_states"]
+
+NAMED = 6
+
+
+def plot_ground_states(found: GroundStates, axes: Axes | None = None) -> Figure:
+    """Draw formation energies over composition in meV per site, ground states filled.
+
+    For two composition variables the arrangements are points of the composition plane, coloured by
+    their height above the hull, and the tie lines are drawn.
+
+    Parameters
+    ----------
+    found
+        From `ground_states`.
+    axes
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    The figure; save it with ``figure.savefig("hull.pdf")``.
+
+    Raises
+    ------
+    InputError
+        If the composition has more than two variables, or does not vary.
+
+    Examples
+    --------
+    >>> from alchemc import PairHamiltonian, analysis, builders
+    >>> parent = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0)
+    >>> couplings = [[[0.01, -0.01], [-0.01, 0.01]]]
+    >>> found = analysis.ground_states(
+    ...     parent, lambda lattice: PairHamiltonian(lattice, couplings), (1, 2))
+    >>> plot_ground_states(found).axes[0].get_xlabel()
+    'Fraction of Ta on B'
+    """
+    varying = np.flatnonzero(np.ptp(found.composition, axis=0) > 1e-9)
+    if not 1 <= len(varying) <= 2:
+        raise InputError(
+            f"{len(varying)} fractions vary ({', '.join(found.labels)}); a hull is drawn over one "
+            "or two"
+        )
+    if axes is None:
+        axes = Figure(figsize=COLUMN, layout="constrained").add_subplot()
+    (_over_a_line if len(varying) == 1 else _over_a_plane)(found, varying, axes)
+    axes.set_xlabel(f"Fraction of {found.labels[varying[0]]}")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
+    return figure
+
+
+def _over_a_line(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
+    x = found.composition[:, varying[0]]
+    energy = 1000.0 * found.formation_energy_per_site
+    low = np.zeros(len(found), dtype=bool)
+    low[found.indices] = True
+    corners = found.hull.vertices
+    axes.axhline(0.0, color="0.6", linewidth=0.8)
+    axes.plot(x[~low], energy[~low], "o", color="0.55", markersize=3.5, markerfacecolor="white")
+    axes.plot(x[corners], energy[corners], "-", color=COLOURS[0], linewidth=1.2)
+    axes.plot(x[low], energy[low], "o", color=COLOURS[0], markersize=5, label="on the hull")
+    for index in [i for i, d in found.depths.items() if d > found.tolerance][:NAMED]:
+        one = found.arrangement(index)
+        axes.annotate(
+            one.order or one.formula, (x[index], energy[index]), xytext=(0, -9),
+            textcoords="offset points", ha="center", fontsize="x-small",
+        )  # fmt: skip
+    axes.margins(y=0.14)
+    axes.set_ylabel("Formation energy (meV per site)")
+
+
+def _over_a_plane(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
+    x, y = found.composition[:, varying].T
+    for facet in found.hull.facets:
+        ring = np.append(facet, facet[0])
+        axes.plot(x[ring], y[ring], "-", color=COLOURS[0], linewidth=0.9, zorder=1)
+    order = np.argsort(-found.above_hull_per_site, kind="stable")  # the lowest on top
+    points = axes.scatter(
+        x[order], y[order], c=1000.0 * found.above_hull_per_site[order], cmap="cividis_r",
+        s=18, zorder=2, edgecolors="0.3", linewidths=0.3,
+    )  # fmt: skip
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)  # noqa: S101
+    figure.colorbar(points, ax=axes, label="Above the hull (meV per site)")
+    axes.set_ylabel(f"Fraction of {found.labels[varying[1]]}")
+    axes.set_aspect("equal")

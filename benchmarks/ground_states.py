@@ -1,0 +1,111 @@
+"""Ground states by enumeration with the bundled potential: (Mg,Ca)O, and half-and-half Pb(Sc,Ta)O3.
+
+``python benchmarks/ground_states.py [PART …]``, merged with all energies into
+``benchmarks/results/ground_states.json``. One thread, some ten minutes in all.
+
+- mgcao: all compositions in cells of up to 6 cations, at one lattice constant and with positions
+  and cell relaxed; and the lowest energy of a canonical run beside the hull.
+- pst: Sc and Ta half and half in cells of up to 8 formula units, the same two ways. A small cell
+  holds fewer tilts of the octahedra, so the best ones are relaxed again, repeated to 40 atoms.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that would wait busily
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from alchemc import AlchemicalMACE, Canonical, GibbsWithGradients, Relaxed, builders, sample
+from alchemc.analysis import ground_states
+
+RESULT = Path(__file__).parent / "results" / "ground_states.json"
+FMAX = 0.005
+
+
+def ideal(lattice):
+    return AlchemicalMACE(lattice, "bundled", device="cpu")
+
+
+def relaxed(lattice):
+    return Relaxed(ideal(lattice), fmax=FMAX, cell="full")
+
+
+def search(parent, build, sizes, composition=None):
+    begin = time.perf_counter()
+    found = ground_states(parent, build, sizes, composition)
+    said = found.to_dict() | {"seconds": time.perf_counter() - begin, "rows": found.rows()}
+    print(said["statement"], f"{said['seconds']:.0f} s", flush=True)
+    return found, said
+
+
+def mgcao():
+    parent, sizes = builders.rocksalt(("Mg", "Ca"), "O", a=4.5), range(1, 7)
+    at_rest, result = search(parent, ideal, sizes)
+    stored = {"a_A": 4.5, "ideal": result}
+    stored["relaxed"] = search(parent, relaxed, sizes)[1]
+    lattice = builders.rocksalt(("Mg", "Ca"), "O", a=4.5, size=(2, 2, 2))
+    kernel = GibbsWithGradients(ideal(lattice), Canonical(lattice, 500.0))
+    start = lattice.random({"cation": {"Mg": 0.5, "Ca": 0.5}}, np.random.default_rng(1))
+    run = sample(kernel, start, n_steps=600, n_replicas=4, thin=2, warmup=100, seed=3).samples
+    stored["run"] = {
+        "temperature": 500.0,
+        "cations": lattice.n_sites,
+        "lowest_below_hull_meV_per_site": 1000
+        * at_rest.below_hull(lattice, run.occupation, run.energy.values),
+    }
+    print(stored["run"], flush=True)
+    return stored
+
+
+def pst():
+    parent = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09)
+    half, sizes = {"B": {"Sc": 0.5, "Ta": 0.5}}, range(1, 9)
+    stored = {"a_A": 4.09, "ideal": search(parent, ideal, sizes, half)[1]}
+    found, stored["relaxed"] = search(parent, relaxed, sizes, half)
+    stored["in_40_atoms"] = []
+    lowest = np.argsort(found.energy_per_site)[:4].tolist()
+    for index in dict.fromkeys(lowest + named(found)):
+        lattice, occupation = found.occupation(index)
+        times = max(1, 8 // lattice.n_sites)
+        size = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1)}[times]
+        cell = lattice.repeat(size)
+        whole = Relaxed(ideal(cell), fmax=FMAX, cell="full", references=2)
+        energy = float(whole.energy(np.tile(occupation, times)[None])[0]) / cell.n_sites
+        row = found.arrangement(index)
+        stored["in_40_atoms"].append({
+            "index": index, "order": row.order, "space_group": row.space_group,
+            "formula_units": lattice.n_sites, "repeated": cell.n_sites,
+            "energy_per_site": energy,
+            "gain_meV_per_site": 1000 * (float(found.energy_per_site[index]) - energy),
+        })  # fmt: skip
+        print(stored["in_40_atoms"][-1], flush=True)
+    return stored
+
+
+def named(found):
+    """Return the perfect orders that have names."""
+    return [i for i in range(len(found)) if found.arrangement(i).order]
+
+
+PARTS = {"mgcao": mgcao, "pst": pst}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
+    for part in parser.parse_args().parts or PARTS:
+        found = PARTS[part]()
+        stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        stored[part] = found
+        RESULT.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
