@@ -98,8 +98,8 @@ def inversion_degree(
 
     With A the cation that sits on tetrahedral sites in the normal spinel A[B₂]O₄, the inversion is
     ``i = 1 − N_A(tetrahedral)/N_tetrahedral``: 0 in the normal spinel, 1 in the inverse one
-    B[AB]O₄, 2/3 where the cations of AB₂O₄ are spread at random. (T. F. W. Barth and E. Posnjak, Z.
-    Kristallogr. 82, 325 (1932), doi:10.1524/zkri.1932.82.1.325.)
+    B[AB]O₄, 2/3 where the cations of AB₂O₄ are spread at random (T. F. W. Barth and E. Posnjak, Z.
+    Kristallogr. 82, 325 (1932)).
 
     Parameters
     ----------
@@ -141,15 +141,11 @@ def inversion_degree(
     if tetrahedral is None:
         tetrahedral = tetrahedral_sites(lattice, name)
     inside = np.asarray(tetrahedral)
-    if (
-        inside.shape != (part.stop - part.start,)
-        or inside.dtype != bool
-        or inside.all()
-        or not inside.any()
-    ):
+    n_own = part.stop - part.start
+    if inside.shape != (n_own,) or inside.dtype != bool or len(set(inside.tolist())) < 2:
         raise InputError(
             f"tetrahedral has shape {inside.shape}; give a bool for each of the "
-            f"{part.stop - part.start} sites of sublattice {name!r}, not all alike"
+            f"{n_own} sites of sublattice {name!r}, not all alike"
         )
     labels = list(species_labels(lattice, name))
 

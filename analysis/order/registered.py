@@ -11,13 +11,14 @@ import xarray as xr
 
 from ...errors import InputError
 from ...lattice import Lattice
-from ...tiling import find_tiling
+from ...neighbours import PeriodicTree
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import NAMED_ORDERS, ordering_vector
 
 __all__ = ["Variants", "ordered_arrangement", "site_order", "variants_of"]
 
 MOST_VARIANTS = 20_000
+SAME_SITE = 0.2  # Å; below half of the shortest distance a lattice accepts
 MOST_BINS = 64
 LEAST_BINS = 8
 
@@ -87,8 +88,8 @@ def variants_of(
     reference
         An ordered occupation [n_sites].
     symmetry
-        "full": all operations that keep the supercell. "translations" alone, for cells too large
-        to list the others, or to tell orientations apart.
+        "full": all operations that keep the supercell; "translations" alone, to tell orientations
+        apart.
     exchange
         Also exchange species that the reference holds equally often on a sublattice. They are
         other phases of the same crystal only if an operation does the same, as in rock-salt order
@@ -97,7 +98,7 @@ def variants_of(
     Raises
     ------
     InputError
-        If there are too many operations or variants, or the reference is none of the lattice.
+        If there are too many variants, or the reference is none of the lattice.
 
     Examples
     --------
@@ -110,49 +111,56 @@ def variants_of(
     reference = lattice.check(np.asarray(reference))
     if reference.ndim != 1:
         raise InputError(f"the reference has shape {reference.shape}; give one occupation")
-    operations = _operations(lattice, symmetry)
-    identity = np.arange(lattice.n_species_max, dtype=np.int8)
-    maps = [np.tile(identity, (lattice.n_sites, 1))]
-    if exchange:
-        maps += _exchanges(lattice, reference)
-    copies, chosen, tables = [], [], []
-    for table in maps:
+    generators = _generators(lattice, symmetry)
+    identity = np.tile(np.arange(lattice.n_species_max, dtype=np.int8), (lattice.n_sites, 1))
+    tables = [identity, *(_exchanges(lattice, reference) if exchange else [])]
+    found: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for table in tables:
         exchanged = table[np.arange(lattice.n_sites), reference]
-        found, first = np.unique(exchanged[operations], axis=0, return_index=True)
-        copies.append(found)
-        chosen.append(operations[first])
-        tables.append(np.repeat(table[None], len(found), axis=0))
-    occupations = np.concatenate(copies)
-    _, first = np.unique(occupations, axis=0, return_index=True)
-    start = int(np.argmax((occupations == reference).all(axis=1)))
-    first = np.concatenate([[start], first[first != start]])
-    same = (occupations[first[1:]] == reference).all(axis=1)
-    first = np.concatenate([first[:1], first[1:][~same]])
-    if len(first) > MOST_VARIANTS:
-        raise InputError(
-            f"the reference has {len(first)} equivalent copies; give a more ordered one, or "
-            "symmetry='translations'"
-        )
-    return Variants(
-        reference,
-        occupations[first].astype(np.int8),
-        np.concatenate(chosen)[first],
-        np.concatenate(tables)[first],
-    )
+        if exchanged.tobytes() not in found:
+            _add_orbit(found, exchanged, table, generators)
+    occupations, chosen, exchanges = zip(*found.values(), strict=True)
+    return Variants(reference, np.array(occupations), np.array(chosen), np.array(exchanges))
 
 
-def _operations(lattice: Lattice, symmetry: str) -> np.ndarray:
-    """Permutations of the sites, [n, n_sites], the identity among them."""
-    if symmetry == "full":
-        try:
-            return lattice.symmetry_permutations()
-        except InputError as error:
-            raise InputError(f"{error}, or give symmetry='translations'") from None
-    if symmetry != "translations":
+def _generators(lattice: Lattice, symmetry: str) -> list[np.ndarray]:
+    """Permutations of the sites that generate the others; all of them are too many to list."""
+    if symmetry not in {"full", "translations"}:
         raise InputError(f"symmetry is {symmetry!r}; give 'full' or 'translations'")
-    tiling = find_tiling(lattice)
-    steps = np.array(list(product(*map(range, tiling.shape))))
-    return np.array([tiling.sites_at(tiling.cells + step, tiling.kinds) for step in steps])
+    crystal = lattice._symmetry  # noqa: SLF001  (the lattice lists whole groups only)
+    site_of = np.full(len(lattice.atoms), -1)
+    site_of[lattice.sites] = np.arange(lattice.n_sites)
+    found = [site_of[p[lattice.sites]] for p in crystal._generators[1]]  # noqa: SLF001
+    if symmetry == "full":
+        where = lattice.atoms.positions[lattice.sites]
+        tree = PeriodicTree(where, lattice.atoms.cell.array, SAME_SITE)
+        operations = crystal._kept_operations()  # noqa: SLF001
+        found += [tree.nearest(where @ turn + shift)[0] for turn, shift in operations]
+    return list(np.unique(found, axis=0)) if found else []
+
+
+def _add_orbit(
+    found: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    start: np.ndarray,
+    table: np.ndarray,
+    generators: list[np.ndarray],
+) -> None:
+    """Add an arrangement and all that the generators make of it, with their permutations."""
+    found[start.tobytes()] = (start, np.arange(len(start)), table)
+    open_ones = [start.tobytes()]
+    while open_ones:
+        occupation, permutation, _ = found[open_ones.pop()]
+        for generator in generators:
+            copy = occupation[generator]
+            key = copy.tobytes()
+            if key not in found:
+                found[key] = (copy, permutation[generator], table)
+                open_ones.append(key)
+        if len(found) > MOST_VARIANTS:
+            raise InputError(
+                f"the reference has more than {MOST_VARIANTS} equivalent copies; give a more "
+                "ordered one, or symmetry='translations'"
+            )
 
 
 def _exchanges(lattice: Lattice, reference: np.ndarray) -> list[np.ndarray]:

@@ -54,8 +54,8 @@ def structure_factor(
     elsewhere, the diffuse part is the rest: superlattice peaks of an ordered crystal count as
     diffuse here and grow with N, which is how to tell them. The Laue monotonic unit is what an
     infinite random alloy scatters at every q, ``Σ_s (N_s/N) [Σ_k c_k f_k² − (Σ_k c_k f_k)²]`` over
-    the sublattices s (M. von Laue, Ann. Phys. 361, 497 (1918), doi:10.1002/andp.19183611503); for
-    two species c(1 − c)(f_1 − f_2)².
+    the sublattices s (M. von Laue, Ann. Phys. 56, 497 (1918)); for two species
+    c(1 − c)(f_1 − f_2)².
 
     Parameters
     ----------
