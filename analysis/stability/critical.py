@@ -1,0 +1,540 @@
+"""Order–disorder temperatures from runs of several sizes, from the samples to one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from ...errors import ConvergenceError, InputError
+from ...records import Run
+from ...statistics import Summary
+from ..caveats import Caveat, unconverged
+from .finite_size import (
+    Estimate,
+    Universality,
+    correction_exponent,
+    crossing,
+    crossing_shift,
+    extrapolated,
+    peak,
+    scaling_exponent,
+)
+from .multi_histogram import Curves, MultiHistogram
+from .order_of_transition import (
+    CONTINUOUS,
+    FIRST,
+    UNDECIDED,
+    Barrier,
+    Evidence,
+    barrier,
+    order_of_transition,
+)
+from .ordering_result import Combined, OrderingTemperature, combined
+from .transition_series import Order, TransitionSeries, merged, transition_series
+
+__all__ = ["UNIVERSALITY", "ordering_temperature"]
+
+UNIVERSALITY = {
+    "3D Ising": Universality("3D Ising", nu=0.629971, omega=0.82966),
+    "2D Ising": Universality("2D Ising", nu=1.0, omega=2.0),
+}
+"""Exponents that may be asked for. In three dimensions those of the conformal bootstrap (F. Kos, D.
+Poland, D. Simmons-Duffin and A. Vichi, J. High Energy Phys. 2016, 36, doi:10.1007/JHEP08(2016)036;
+D. Simmons-Duffin, J. High Energy Phys. 2017, 86, doi:10.1007/JHEP03(2017)086)."""
+
+ASSUMED_OMEGA = 1.0
+MELTING = 2500.0
+PEAKS = {
+    "heat capacity": "heat_capacity",
+    "susceptibility": "susceptibility",
+    "slope of ln⟨m²⟩": "log_slope",
+}
+CURVE_POINTS = 201
+
+
+class _Size(NamedTuple):
+    """All there is of one size."""
+
+    label: str
+    length: float
+    histogram: MultiHistogram
+    curves: Curves
+    barrier: Barrier | None
+    peaks: dict[str, np.ndarray | None]
+
+
+def ordering_temperature(
+    runs: Run | TransitionSeries | Sequence[Run | TransitionSeries],
+    order: Order = "rock-salt",
+    sublattice: str | None = None,
+    *,
+    universality: str | tuple[float, float] | None = None,
+    n_resamples: int = 200,
+    seed: int = 0,
+) -> OrderingTemperature:
+    r"""Order–disorder temperature of the infinite crystal, after the order of the transition.
+
+    1. *Each size* by MBAR over its temperatures (`MultiHistogram`): energy, heat capacity, ⟨m²⟩,
+       susceptibility and the cumulant U = 1 − ⟨m⁴⟩/3⟨m²⟩² at every temperature between.
+    2. *The order of the transition* from the barrier between two peaks of the energy and from how
+       the heat capacity and the cumulant change with size (`order_of_transition`).
+    3. *Continuous:* crossings of U of neighbouring sizes, with their leading correction, and the
+       temperatures of the maxima of the heat capacity, the susceptibility and −∂ln⟨m²⟩/∂T, which
+       approach T_c as L^(−1/ν). *First order:* temperatures of equal weight of the two phases and
+       maxima of the heat capacity, which approach it as 1/volume. *Undecided:* all of these.
+    4. Their mean, weighted by their errors. Everything from MBAR on is repeated with resamples of
+       blocks of draws, so that errors are correlated as the estimates are; what leaving out the
+       smallest size or other exponents change beyond noise is the systematic error.
+
+    One size gives the temperature at which its heat capacity is largest, marked as apparent.
+
+    Parameters
+    ----------
+    runs
+        One or more per size, together of at least two temperatures each, on both sides of the
+        transition and close enough for their energies to overlap; ladders as well. What is left of
+        runs once their occupations are dropped (`transition_series`) will do, too.
+    order
+        As for `ordering_vector`; a function of the lattice and occupations [n, n_sites] that gives
+        m² [n]; or None for the energy alone. Rock-salt order needs cells of even L.
+    sublattice
+        Which sublattice orders; may be left out if there is only one.
+    universality
+        "3D Ising", "2D Ising" or (ν, ω). Unless given, ν is fitted to the maxima of slopes, and ω
+        to the crossings where there are four or more (else it is taken to be 1, and ½ and 2 as
+        variants).
+    n_resamples
+        Number of resamples.
+    seed
+        Seeds them.
+
+    Returns
+    -------
+    The temperature with its error, verdict, estimates, caveats and curves.
+
+    Raises
+    ------
+    InputError
+        If sizes differ in more than size (composition, chemical potentials, species, potential,
+        shape of the cell), the order does not fit a cell, or a size has one temperature.
+    ConvergenceError
+        If temperatures do not overlap, independent draws are too few, or no size shows a transition
+        within the temperatures sampled.
+
+    Examples
+    --------
+    >>> from alchemc import PairHamiltonian, RandomFlip, SemiGrandCanonical, builders, sample
+    >>> runs = []
+    >>> for n in (2, 4):  # nearest neighbours that repel their like: the Ising model
+    ...     lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(n, n, n))
+    ...     model = PairHamiltonian(lattice, [0.02 * np.array([[1, -1], [-1, 1]])])
+    ...     start = np.zeros(n**3, dtype=np.int8)
+    ...     for t in (900.0, 1000.0, 1100.0, 1200.0):
+    ...         kernel = RandomFlip(model, SemiGrandCanonical(lattice, t, {"Ta": 0.0}))
+    ...         runs.append(sample(kernel, start, n_steps=200_000, n_replicas=2, thin=200))
+    >>> found = ordering_temperature(runs, universality="3D Ising")
+    >>> found.verdict, 950 < found.temperature < 1150  # exactly: 1047 K, of the infinite crystal
+    ('continuous', True)
+    """
+    given = [runs] if isinstance(runs, Run | TransitionSeries) else list(runs)
+    parts = [transition_series(r, order, sublattice) if isinstance(r, Run) else r for r in given]
+    sizes = merged(parts)
+    known = _universality(universality)
+    rng = np.random.default_rng(seed)
+    lengths, dimension = _geometry(sizes)
+    _require_one_model(sizes)
+    labels = _labels(sizes, lengths)
+    rows = [
+        _of_size(label, length, MultiHistogram.of(size, rng, n_resamples))
+        for label, length, size in zip(labels, lengths, sizes, strict=True)
+    ]
+    verdict, evidence = _verdict(rows, dimension)
+    estimates, exponents = _estimates(rows, verdict, known)
+    if not estimates:
+        raise ConvergenceError(_not_bracketed(rows))
+    result = combined(estimates)
+    caveats = _caveats(sizes, rows, verdict, estimates, result)
+    return OrderingTemperature(
+        order=str(sizes[0].kind.get("order", order)),
+        verdict=verdict,
+        evidence=tuple(evidence),
+        temperature=float(result.values[0]),
+        error=result.error,
+        error_statistical=result.statistical,
+        error_systematic=result.systematic,
+        apparent=len(rows) == 1,
+        estimates=tuple(estimates),
+        chi2=result.chi2,
+        dof=result.dof,
+        exponents=exponents,
+        cumulant=_cumulant_there(rows, result.values, exponents),
+        sizes=tuple(_row(row) for row in rows),
+        caveats=tuple(caveats),
+        converged=all(s.converged for row in rows for point in row.histogram.summaries
+                      for s in point.values()),
+        landscape=str(sizes[0].kind.get("landscape", "")),
+        curves=_curves(rows, sizes),
+    )  # fmt: skip
+
+
+def _universality(given: str | tuple[float, float] | None) -> Universality | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if given not in UNIVERSALITY:
+            raise InputError(
+                f"universality {given!r} is unknown; the names are {', '.join(UNIVERSALITY)}, or "
+                "give (ν, ω)"
+            )
+        return UNIVERSALITY[given]
+    nu, omega = given
+    if not (nu > 0 and omega > 0):
+        raise InputError(f"universality = {given} cannot be used; ν and ω must be positive")
+    return Universality("given", float(nu), float(omega))
+
+
+# ---- sizes
+
+
+def _geometry(sizes: Sequence[TransitionSeries]) -> tuple[list[float], int]:
+    """L of every size, and the number of directions in which sizes differ."""
+    if len(sizes) == 1:
+        return [sizes[0].n_sites ** (1 / 3)], 3
+    norms = np.array([np.linalg.norm(size.cell, axis=1) for size in sizes])
+    angles = np.array([(u := s.cell / n[:, None]) @ u.T for s, n in zip(sizes, norms, strict=True)])
+    growth = norms / norms[0]
+    grown = (np.abs(growth - 1.0) > 1e-3).any(axis=0)
+    dimension = int(grown.sum())
+    for k, size in enumerate(sizes):
+        along = growth[k, grown]
+        alike = np.ptp(along) < 2e-3 * along.mean() and np.allclose(angles[k], angles[0], atol=1e-3)
+        volume = along.mean() ** dimension
+        if not alike or abs(size.n_sites / sizes[0].n_sites / volume - 1.0) > 5e-3:
+            raise InputError(
+                f"the cell of {size.label} has not the shape of that of {sizes[0].label}, or not "
+                "its lattice constant; finite-size scaling needs cells that differ in size alone"
+            )
+    return [size.n_sites ** (1 / dimension) for size in sizes], dimension
+
+
+def _require_one_model(sizes: Sequence[TransitionSeries]) -> None:
+    """Refuse energies per site that differ more between sizes than along the temperatures."""
+    for one, other in pairwise(sizes):
+        shared = [
+            (np.interp(t, one.temperatures, _energies(one)), np.interp(t, *_line(other)))
+            for t in other.temperatures
+            if one.temperatures[0] <= t <= one.temperatures[-1]
+        ]
+        reach = max(np.ptp(_energies(one)), np.ptp(_energies(other)))
+        for first, second in shared:
+            if abs(first - second) > reach:
+                raise InputError(
+                    f"{one.label} have {first:.6g} eV per site where {other.label} have "
+                    f"{second:.6g}: these are not energies of one model; check the runs"
+                )
+
+
+def _energies(size: TransitionSeries) -> np.ndarray:
+    return np.array([float(e.mean()) for e in size.energies]) / size.n_sites
+
+
+def _line(size: TransitionSeries) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(size.temperatures), _energies(size)
+
+
+def _labels(sizes: Sequence[TransitionSeries], lengths: Sequence[float]) -> list[str]:
+    whole = len(sizes) > 1 and all(abs(x - round(x)) < 1e-6 for x in lengths)
+    return [
+        f"L = {round(x)}" if whole else size.label for x, size in zip(lengths, sizes, strict=True)
+    ]
+
+
+def _of_size(label: str, length: float, histogram: MultiHistogram) -> _Size:
+    curves = histogram.curves(np.linspace(*histogram.range, CURVE_POINTS))
+    fields = PEAKS | {"slope of U": "cumulant_slope"}
+    peaks = {
+        name: peak(histogram, attrgetter(field))
+        for name, field in fields.items()
+        if getattr(curves, field) is not None
+    }
+    top = curves.temperatures[int(np.argmax(curves.heat_capacity[:, 0]))]
+    return _Size(label, length, histogram, curves, barrier(histogram, float(top)), peaks)
+
+
+def _verdict(rows: Sequence[_Size], dimension: int) -> tuple[str, list[Evidence]]:
+    barriers = [row.barrier for row in rows if row.barrier is not None]
+    return order_of_transition(
+        [row.length for row in rows], dimension, barriers, [row.curves for row in rows]
+    )
+
+
+# ---- estimates
+
+
+def _estimates(
+    rows: Sequence[_Size], verdict: str, known: Universality | None
+) -> tuple[list[Estimate], dict[str, tuple[float, float]]]:
+    if len(rows) == 1:
+        return _apparent(rows[0]), {}
+    found: list[Estimate] = []
+    exponents: dict[str, tuple[float, float]] = {}
+    if verdict in {CONTINUOUS, UNDECIDED}:
+        continuous, exponents = _continuous(rows, known)
+        found += continuous
+    if verdict in {FIRST, UNDECIDED}:
+        found += _first_order(rows)
+    return found, exponents
+
+
+def _apparent(row: _Size) -> list[Estimate]:
+    top = row.peaks["heat capacity"]
+    if top is None:
+        return []
+    points = {row.label: (float(top[0, 0]), float(np.nanstd(top[0, 1:])))}
+    text = "maximum of the heat capacity of one cell"
+    return [Estimate("heat capacity", text, top[0], 0.0, points)]
+
+
+def _continuous(
+    rows: Sequence[_Size], known: Universality | None
+) -> tuple[list[Estimate], dict[str, tuple[float, float]]]:
+    lengths = np.array([row.length for row in rows])
+    nus, alternatives = _nu(rows, known)
+    if nus is None:
+        return [], {}
+    found: list[Estimate] = []
+    exponents = {"nu": (float(nus[0]), float(np.nanstd(nus[1:])))}
+    if rows[0].curves.cumulant is not None:
+        crossings, exponents["omega"] = _crossings(rows, nus, known)
+        found += crossings
+    omega = exponents.get("omega", (ASSUMED_OMEGA, 0.0))[0]
+    for name in PEAKS:
+        tops = [row.peaks.get(name) for row in rows]
+        kept = [k for k, top in enumerate(tops) if top is not None]
+        if len(kept) < 2:
+            continue
+        values = np.stack([top[0] for top in tops if top is not None])
+        columns = _shifts(lengths[kept], nus, omega)
+        others = {
+            label: _shifts(lengths[kept], other, omega) for label, other in alternatives.items()
+        }
+        text = f"maxima of the {name}, T_c + a L^(−1/ν)"
+        labels = [rows[k].label for k in kept]
+        found.append(extrapolated(name, text, labels, values, columns, others))
+    return found, exponents
+
+
+def _shifts(lengths: np.ndarray, nu: np.ndarray, omega: float) -> list[np.ndarray]:
+    """Leading shift of a maximum and its correction, L^(−1/ν) and L^(−1/ν − ω)."""
+    leading = lengths[:, None] ** (-1.0 / nu)
+    return [leading, leading * lengths[:, None] ** -omega]
+
+
+def _nu(
+    rows: Sequence[_Size], known: Universality | None
+) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """ν per resample, and other values that it might have."""
+    n = rows[0].curves.energy.shape[1]
+    if known is not None:
+        return np.full(n, known.nu), {}
+    found = {}
+    for name in ("slope of ln⟨m²⟩", "slope of U"):
+        tops = [(row.length, row.peaks.get(name)) for row in rows]
+        kept = [(length, top[1]) for length, top in tops if top is not None]
+        if len(kept) >= 2:
+            heights = np.stack([height for _, height in kept])
+            exponent = scaling_exponent([length for length, _ in kept], heights)
+            found[f"ν from the {name}"] = 1.0 / np.clip(exponent, 0.2, 10.0)
+    if not found:
+        return None, {}
+    return np.mean(list(found.values()), axis=0), found
+
+
+def _crossings(
+    rows: Sequence[_Size], nus: np.ndarray, known: Universality | None
+) -> tuple[list[Estimate], tuple[float, float]]:
+    """Estimate from the crossings of neighbouring sizes, and ω with its error."""
+    given = (known.omega if known else ASSUMED_OMEGA, 0.0)
+    found = [(a, b, crossing(a.histogram, b.histogram)) for a, b in pairwise(rows)]
+    kept = [(a, b, values) for a, b, values in found if values is not None]
+    if not kept:
+        return [], given
+    values = np.stack([v for _, _, v in kept])
+    pairs = [(a.length, b.length) for a, b, _ in kept]
+    omega: np.ndarray | float = given[0]
+    others = {}
+    if known is None and len(kept) >= 4:
+        omega = correction_exponent(values, pairs, nus)
+        given = (float(omega[0]), float(np.std(omega[1:])))
+    elif known is None:
+        others = {f"ω = {w:g}": [crossing_shift(pairs, nus, w)] for w in (0.5, 2.0)}
+    labels = [f"{a.label} and {b.label.removeprefix('L = ')}" for a, b, _ in kept]
+    text = "crossings of the cumulant, with c L^(−ω)"
+    shift = crossing_shift(pairs, nus, omega)
+    return [extrapolated("Binder crossings", text, labels, values, [shift], others)], given
+
+
+def _first_order(rows: Sequence[_Size]) -> list[Estimate]:
+    found = []
+    balanced = [
+        (row, row.barrier.equal_weight)
+        for row in rows
+        if row.barrier is not None and np.isfinite(row.barrier.equal_weight).mean() > 0.9
+    ]
+    tops = [(row, top[0]) for row in rows if (top := row.peaks["heat capacity"]) is not None]
+    for name, text, points in (
+        ("equal weight", "temperatures of equal weight, T_0 + a/N", balanced),
+        ("heat capacity", "maxima of the heat capacity, T_0 + a/N", tops),
+    ):
+        if len(points) < 2:
+            continue
+        values = np.stack([v for _, v in points])
+        shift = np.array([[1.0 / row.histogram.series.n_sites] for row, _ in points])
+        found.append(extrapolated(name, text, [row.label for row, _ in points], values, [shift]))
+    return found
+
+
+def _not_bracketed(rows: Sequence[_Size]) -> str:
+    row = rows[-1]
+    low, high = row.histogram.range
+    capacity = row.curves.heat_capacity[:, 0]
+    side = "below" if capacity[0] > capacity[-1] else "above"
+    remedy = "colder" if side == "below" else "hotter"
+    return (
+        f"no transition between {low:,.6g} and {high:,.6g} K: the heat capacity of {row.label} "
+        f"rises to the end, so that it lies {side}; sample {remedy} points"
+    )
+
+
+def _cumulant_there(
+    rows: Sequence[_Size], values: np.ndarray, exponents: dict[str, tuple[float, float]]
+) -> tuple[float, float] | None:
+    """U at the transition of every resample, extrapolated in L^(−ω); of one size as it is."""
+    at: list[np.ndarray] = []
+    lengths = []
+    for row in rows:
+        low, high = row.histogram.range
+        if row.curves.cumulant is None or not low < values[0] < high:
+            continue
+        spread = max(6.0 * float(np.nanstd(values[1:])), 1e-6 * values[0])
+        t = np.linspace(max(low, values[0] - spread), min(high, values[0] + spread), 41)
+        u = row.histogram.curves(t).cumulant
+        assert u is not None  # noqa: S101
+        at.append(np.array([np.interp(x, t, u[:, r]) for r, x in enumerate(values)]))
+        lengths.append(row.length)
+    if not at:
+        return None
+    if len(at) < 3:
+        return float(at[-1][0]), float(np.nanstd(at[-1][1:]))
+    shift = np.array(lengths)[:, None] ** (-exponents.get("omega", (ASSUMED_OMEGA, 0.0))[0])
+    labels = [f"{length:g}" for length in lengths]
+    found = extrapolated("U", "", labels, np.stack(at), [shift])
+    return found.temperature, found.error
+
+
+# ---- what is told
+
+
+def _caveats(
+    sizes: Sequence[TransitionSeries],
+    rows: Sequence[_Size],
+    verdict: str,
+    estimates: Sequence[Estimate],
+    result: Combined,
+) -> list[Caveat]:
+    found = []
+    if len(rows) == 1:
+        text = "Other sizes are needed for the order of the transition and for the infinite crystal"
+        found.append(Caveat("warning", "one-size", f"{text}."))
+    elif len(rows) == 2:
+        text = "Two sizes leave the extrapolation untested; a third would test it."
+        found.append(Caveat("warning", "two-sizes", text))
+    if verdict == UNDECIDED and len(rows) > 1:
+        text = "As the order of the transition is undecided, estimates of both kinds are combined."
+        found.append(Caveat("warning", "order-undecided", text))
+    if result.dof and result.chi2 / result.dof > 3.0:
+        text = "The estimates contradict one another; larger cells or longer chains would tell why."
+        found.append(Caveat("warning", "estimates-disagree", text))
+    if verdict == CONTINUOUS and sizes[0].orders is not None and len(rows) > 1:
+        names = {estimate.name for estimate in estimates}
+        if "Binder crossings" not in names:
+            text = "The cumulants do not cross between the temperatures sampled."
+            found.append(Caveat("warning", "no-crossing", text))
+    if result.values[0] > MELTING:
+        text = f"{result.values[0]:,.0f} K is above melting: a real crystal would melt first."
+        found.append(Caveat("critical", "above-melting", text))
+    bad: dict[float | str, Mapping[str, Summary]] = {
+        f"{row.label}, {t:,.6g} K": point
+        for row in rows
+        for t, point in zip(row.histogram.series.temperatures, row.histogram.summaries, strict=True)
+    }
+    return [*found, *unconverged(bad)]
+
+
+def _row(row: _Size) -> dict[str, Any]:
+    """Plain data of one size."""
+    histogram, walls = row.histogram, row.barrier
+    overlap = histogram.overlap
+    links = [float(overlap[k, k + 1]) for k in range(len(overlap) - 1)]
+    tops = {
+        name: None if top is None else {
+            "temperature": float(top[0, 0]), "error": float(np.nanstd(top[0, 1:])),
+            "height": float(top[1, 0]), "height_error": float(np.nanstd(top[1, 1:])),
+        }
+        for name, top in row.peaks.items()
+    }  # fmt: skip
+    latent = math.nan if walls is None else float(walls.latent_heat[0])
+    return {
+        "label": row.label,
+        "n_sites": histogram.series.n_sites,
+        "length": float(row.length),
+        "temperatures": list(histogram.series.temperatures),
+        "blocks": list(histogram.n_blocks),
+        "least_overlap": min(links),
+        "least_ess": min(s.ess for point in histogram.summaries for s in point.values()),
+        "barrier": None if walls is None else float(walls.height[0]),
+        "barrier_error": None if walls is None else walls.error,
+        "latent_heat": latent if math.isfinite(latent) else None,
+        "peaks": tops,
+    }
+
+
+def _curves(rows: Sequence[_Size], sizes: Sequence[TransitionSeries]) -> xr.Dataset:
+    """Curves of all sizes with errors, for figures and tables."""
+    units = {"energy": "eV", "heat_capacity": "kB", "susceptibility": "1/eV"}
+    variables: dict[str, Any] = {}
+    for name in ("energy", "heat_capacity", "second", "susceptibility", "cumulant"):
+        found = [getattr(row.curves, name) for row in rows]
+        if found[0] is None:
+            continue
+        attrs = {"units": units.get(name, "1")}
+        means = np.stack([one[:, 0] for one in found])
+        errors = np.stack([one[:, 1:].std(axis=1) for one in found])
+        variables[name] = (("size", "point"), means, attrs)
+        variables[f"{name}_error"] = (("size", "point"), errors, attrs)
+    walls = [row.barrier for row in rows]
+    levels = max(len(wall.energy) for wall in walls if wall is not None)
+    for name in ("energy", "distribution"):
+        table = np.full((len(rows), levels), np.nan)
+        for k, wall in enumerate(walls):
+            if wall is not None:
+                table[k, : len(wall.energy)] = getattr(wall, name)
+        key = "level_energy" if name == "energy" else name
+        variables[key] = (("size", "level"), table)
+    coords = {
+        "size": [row.label for row in rows],
+        "n_sites": ("size", [size.n_sites for size in sizes]),
+        "length": ("size", [row.length for row in rows]),
+        "temperature": (
+            ("size", "point"),
+            np.stack([row.curves.temperatures for row in rows]),
+            {"units": "K"},
+        ),
+    }
+    return xr.Dataset(variables, coords=coords)
