@@ -79,7 +79,7 @@ def tie_lines(model: ExcessModel, temperature: float) -> list[TieLine]:
     inside = model.temperatures.min() - 1e-6 <= temperature <= model.temperatures.max() + 1e-6
     nearest = int(np.abs(model.temperatures - temperature).argmin())
     low, high = model.reach[nearest]
-    found = []
+    found: list[TieLine] = []
     for line in lines:
         matched = np.array([_matching(line, one) for one in others])
         errors, certainty = matched_errors(matched)
@@ -147,7 +147,7 @@ def _tangents(powers: np.ndarray, temperature: float) -> list[np.ndarray]:
         return []
     hull = lower_hull(_GRID, free_energy_of(powers, _GRID, temperature))
     steps = np.diff(hull.facets, axis=1)[:, 0]
-    found = []
+    found: list[np.ndarray] = []
     for left, right in hull.facets[steps > 1]:
         line = _refined(powers, temperature, _GRID[left], _GRID[right])
         if line is not None and not any(abs(line[0] - other[0]) < 1e-6 for other in found):

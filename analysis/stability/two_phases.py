@@ -88,7 +88,13 @@ def equal_weight(free: FreeEnergies, temperature: float, cut: float = 0.5) -> Ti
         np.array([np.full(3, np.nan) if one is None else one for one in again])
     )
     return TieLine(
-        float(temperature), (own[0], own[1]), own[2], errors, certainty, False, "equal weight"
+        float(temperature),
+        (float(own[0]), float(own[1])),
+        float(own[2]),
+        errors,
+        certainty,
+        False,
+        "equal weight",
     )
 
 
