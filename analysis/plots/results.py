@@ -14,6 +14,8 @@ from ...errors import InputError
 from ..overview import relative_energies
 
 __all__ = [
+    "plot_acceptance",
+    "plot_binder",
     "plot_composition",
     "plot_energy",
     "plot_free_energy_slope",
@@ -106,6 +108,59 @@ def plot_heat_capacity(results: Mapping[str, Any], axes: Axes | None = None) -> 
     if None in numbers:
         raise InputError("a run of fluctuating composition has no heat capacity; plot_composition")
     return _single(results, numbers, r"Heat capacity ($k_\mathrm{B}$ per site)", axes)
+
+
+def plot_binder(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
+    """Binder cumulants of the orders along the run, U = 1 − ⟨|ψ|⁴⟩/3⟨|ψ|²⟩².
+
+    Parameters
+    ----------
+    results, axes
+        As for `plot_order`.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If no order was measured.
+    """
+    names = list(results["points"][0]["binder"])
+    if not names:
+        raise InputError("the results hold no order; name one that fits the cell in orders=…")
+    axes = axes if axes is not None else _new_axes()
+    for line, (k, name) in product(_lines(results), enumerate(names)):
+        numbers = [results["points"][i]["binder"][name] for i in line.points]
+        colour = k if len(names) > 1 else line.curve
+        _draw(axes, line.values, numbers, _joined(name, line.name), colour, line.back)
+    return _finish(axes, "Binder cumulant", results)
+
+
+def plot_acceptance(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
+    """Draw the accepted fraction of the steps along the run.
+
+    Parameters
+    ----------
+    results, axes
+        As for `plot_order`.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If it is not known.
+    """
+    numbers = [point["acceptance"] for point in results["points"]]
+    if None in numbers:
+        raise InputError("the run does not know how many of its steps were accepted")
+    figure = _single(results, numbers, "Accepted fraction", axes)
+    figure.axes[0].set_ylim(bottom=0)
+    return figure
 
 
 def plot_composition(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
@@ -251,10 +306,13 @@ def _draw(  # noqa: PLR0917
     errors = np.array([0.0 if n["error"] is None else n["error"] for n in numbers])
     open_ones = np.array([not n["converged"] for n in numbers])
     colour = COLOURS[k % 6]
-    style = "--" if back else "-"
+    style = "--" if back else ("-", "-.")[k // 6 % 2]
     axes.errorbar(
-        values, means, errors, x_errors,
-        label=name, color=colour, linewidth=1.2, linestyle=style, capsize=2,
+        values, means, errors, x_errors, color=colour, linewidth=1.2, linestyle=style, capsize=2
+    )
+    axes.plot(
+        [], [], style, marker=MARKERS[k % 6], color=colour, linewidth=1.2, markersize=4.5,
+        markerfacecolor="white" if back else colour, label=name or None,
     )  # fmt: skip
     for mask, face in ((~open_ones, colour), (open_ones, "white")):
         axes.plot(
