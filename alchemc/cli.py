@@ -27,6 +27,7 @@ _COMMANDS = {
     "analyze": "analyze",
     "report": "report",
     "export": "export",
+    "sqs": "sqs",
     "models": "overview",
     "doctor": "overview",
 }

@@ -12,6 +12,7 @@ from .results import (
     plot_order,
 )
 from .short_range import plot_series, plot_warren_cowley
+from .sqs import plot_sqs_clusters, plot_sqs_energy, plot_sqs_short_range
 from .structure import plot_structure
 from .waves import plot_waves
 
@@ -27,6 +28,9 @@ __all__ = [
     "plot_heat_capacity",
     "plot_order",
     "plot_series",
+    "plot_sqs_clusters",
+    "plot_sqs_energy",
+    "plot_sqs_short_range",
     "plot_structure",
     "plot_warren_cowley",
     "plot_waves",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from ase.units import kB
 
 from ...errors import InputError
 from ...statistics import Summary
@@ -223,11 +224,29 @@ class SQSComparison:
         return found
 
     @property
+    def random_limit(self) -> tuple[float, float] | None:
+        r"""Temperature (K), and its error, above which the ensemble is random to the tolerance.
+
+        To first order in β, :math:`⟨E⟩ ≈ ⟨E⟩_0 − β\,\mathrm{Var}_0(E)`. None without energies.
+        """
+        if not self.has("energy"):
+            return None
+        spread = self.quantity("energy").random_spread
+        kelvin = self.structures.lattice.n_sites * spread**2 / (kB * self.tolerance)
+        share = 0.0 if self.random_exact else math.sqrt(2.0 / (self.n_random - 1))
+        return kelvin, kelvin * share
+
+    @property
     def statement(self) -> str:
         """The comparison in words, with numbers and errors, to be quoted."""
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What ``statement`` is made of."""
         from .statement import sentences  # noqa: PLC0415  (it imports this module)
 
-        return " ".join(sentences(self))
+        return tuple(sentences(self))
 
     def table(self) -> xr.Dataset:
         """Numbers by quantity and temperature.
@@ -301,7 +320,7 @@ class SQSComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: None for unknown, no NaN."""
-        deviation = self.cluster_deviation()
+        deviation, limit = self.cluster_deviation(), self.random_limit
         return {
             "statement": self.statement,
             "caveats": [caveat._asdict() for caveat in self.caveats],
@@ -311,6 +330,7 @@ class SQSComparison:
             "tolerance": self.tolerance,
             "structures": self.structures.to_dict(),
             "random": {"n": self.n_random, "exact": self.random_exact},
+            "random_limit": None if limit is None else {"temperature": limit[0], "error": limit[1]},
             "cluster_deviation": [{"mean": d, "error": e} for d, e in deviation],
             "quantities": [_quantity_dict(row) for row in self.quantities],
         }

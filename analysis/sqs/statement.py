@@ -26,6 +26,7 @@ def sentences(found: SQSComparison) -> Iterator[str]:
         yield _energy(energy)
         yield _representative(energy, "energy")
         yield _within(energy)
+        yield _random_limit(found)
         yield from _numbers(energy)
     for kind, what in (("relaxed energy", "relaxed energy"), ("force", "rms force")):
         if found.has(kind):
@@ -61,7 +62,7 @@ def _energy(row: Compared) -> str:
         f"{side} that of random arrangements"
     )
     if math.isfinite(row.scatter):
-        text += f" and scatters by {MILLI * row.scatter:.2g} meV per site among them"
+        text += f" and scatters by {MILLI * row.scatter:.2g} meV per site from one to another"
     ends = row.points[:1] if len(row.points) == 1 else (row.points[0], row.points[-1])
     biases = " and of ".join(_bias(point, MILLI, "meV per site") for point in ends)
     return f"{text}; against the ensemble it carries a bias of {biases}."
@@ -131,6 +132,15 @@ def _within(row: Compared) -> str:
     return f"Its bias falls below {limit} only above {_temperature(row.within)}."
 
 
+def _random_limit(found: SQSComparison) -> str:
+    kelvin, error = found.random_limit or (math.nan, math.nan)
+    limit = f"{MILLI * found.tolerance:.3g} meV per site"
+    return (
+        "To first order in 1/T the ensemble itself is random to within "
+        f"{limit} only above {_number(kelvin, error)} K."
+    )
+
+
 def _numbers(row: Compared) -> Iterator[str]:
     """How many SQS, or draws, the same error takes, at the coldest and the hottest temperature."""
     limit = f"{MILLI * row.tolerance:.3g} meV per site"
@@ -169,7 +179,7 @@ def _needed(n: int | None) -> str:
 def _plain_bias(row: Compared, what: str) -> str:
     unit = "" if row.quantity.unit == "1" else row.quantity.unit
     ends = row.points[:1] if len(row.points) == 1 else (row.points[0], row.points[-1])
-    biases = ", ".join(_bias(point, 1.0, unit) for point in ends)
+    biases = " and of ".join(_bias(point, 1.0, unit) for point in ends)
     value = _number(row.mean, row.error)
     if row.quantity.kind == "relaxed energy":  # from an arbitrary zero
         return f"The bias of its {what} is {biases}."
@@ -220,6 +230,6 @@ def _number(value: float, error: float, *, sign: bool = False) -> str:
     """Value and error, both to two digits of the error."""
     plus = "+" if sign and value > 0 else ""
     if not (error > 0 and math.isfinite(error)):
-        return f"{plus}{value:,.4g}"
+        return f"{plus}{value:,.4g}" if abs(value) < 1e4 else f"{plus}{float(f'{value:.4g}'):,.0f}"
     digits = max(0, 1 - math.floor(math.log10(error)))
     return f"{plus}{value:,.{digits}f} ± {error:,.{digits}f}"
