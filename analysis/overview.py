@@ -33,6 +33,7 @@ from .point_results import (
     fitting_orders,
     tracked_fractions,
 )
+from .trajectory_caveats import trajectory_caveats
 from .transition import ApparentTransition, Bracket, apparent_transition
 
 __all__ = ["analyze_run", "relative_energies"]
@@ -297,6 +298,7 @@ def _caveats(  # noqa: PLR0917
             if run.attrs.get("finished") is False
             else []
         ),
+        *trajectory_caveats(run, [p for p in run.points if p.sizes.get("draw", 0)], found.written),
         *_unconverged(results, found),
         *_missed_precision(run, results, in_order),
         *_of_charges(results),

@@ -35,6 +35,7 @@ __all__ = [
 
 UNKNOWN = Summary(math.nan, math.nan, math.nan, math.nan, False)
 ONE_SPECIES = "not defined in draws that hold one species"
+NO_ENERGY = "the samples hold no energies"
 AT_AN_END = "the fraction never left 0 or 1, where no slope follows from it"
 
 
@@ -289,7 +290,7 @@ class PointResult:
             "n_chains": self.n_chains,
             "converged": self.converged,
             "pure": self.pure,
-            "energy": number(self.energy),
+            "energy": number(self.energy) | ({} if self.has_energy else {"why": NO_ENERGY}),
             "heat_capacity": number(self.heat_capacity) if self._has_capacity else None,
             "acceptance": number(self.acceptance) if self.acceptance else None,
             "composition": _plain(self.composition),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 __all__ = ["FORMATS", "export_run"]
+
+DRAWS_AT_ONCE = 250
+"""Draws read from disk together: a chunk of a stored run holds as many or fewer."""
 
 FORMATS = {"extxyz": (".extxyz", ".xyz"), "traj": (".traj",), "icet": (".dc",)}
 
@@ -129,24 +132,38 @@ def _selected(
     return points if chain is None else [point.isel(chain=[chain]) for point in points]
 
 
+def _samples(series: xr.Dataset, every: int) -> Iterator[tuple[int, np.ndarray, float]]:
+    """Every n-th draw of one chain with its occupation and energy, read a few at a time."""
+    energies, draws = series["energy"].to_numpy(), series["draw"].to_numpy()
+    for start in range(0, len(draws), DRAWS_AT_ONCE):
+        block = slice(start, start + DRAWS_AT_ONCE)
+        held = series["occupation"].isel(draw=block).transpose("draw", "site").to_numpy()
+        for row in range(-start % every, len(held), every):
+            at = start + row
+            yield int(draws[at]), held[row].astype(np.int8), float(energies[at])
+
+
 def _frames(run: Run, points: list[xr.Dataset], every: int) -> Iterator[Atoms]:
     """Structures with their energies, chain by chain within each point."""
     from ase.calculators.singlepoint import SinglePointCalculator  # noqa: PLC0415
 
+    ensemble = _ensemble(run)
     for point, coordinates in zip(points, coordinates_of(points), strict=True):
         for k in range(point.sizes["chain"]):
-            series = point.isel(chain=k, draw=slice(None, None, every))
-            occupations, energies = series["occupation"].values, series["energy"].values
-            for occupation, energy, draw in zip(
-                occupations, energies, series["draw"].values, strict=True
-            ):
-                atoms = run.lattice.to_atoms(occupation.astype(np.int8))
-                atoms.info |= coordinates | {
-                    "chain": int(series["chain"]),
-                    "draw": int(draw),
-                }
-                atoms.calc = SinglePointCalculator(atoms, energy=float(energy))
+            series = point.isel(chain=k)
+            for draw, occupation, energy in _samples(series, every):
+                atoms = run.lattice.to_atoms(occupation)
+                atoms.info |= {**coordinates, **ensemble}
+                atoms.info |= {"chain": int(series["chain"]), "draw": draw}
+                atoms.calc = SinglePointCalculator(atoms, energy=energy)
                 yield atoms
+
+
+def _ensemble(run: Run) -> dict[str, str]:
+    """Name the ensemble, where the run knows it: others cannot tell it from samples."""
+    section = run.config.get("ensemble")
+    kind = section.get("kind") if isinstance(section, Mapping) else None
+    return {"ensemble": str(kind)} if kind else {}
 
 
 def _write_frames(run: Run, points: list[xr.Dataset], path: Path, kind: str, every: int) -> int:
@@ -181,20 +198,20 @@ def _write_icet(run: Run, points: list[xr.Dataset], path: Path, every: int) -> i
     container = DataContainer(
         structure=lattice.atoms.copy(),
         ensemble_parameters=coordinates_of([point])[0],
-        metadata={"written_by": f"alchemc {__version__}"},
+        metadata={"written_by": f"alchemc {__version__}", **_ensemble(run)},
     )
     # A stored run keeps its campaign, one in memory the arguments of ``sample``.
     thin = int(run.config.get("run", run.config).get("thin", 1))
-    series = point.isel(chain=0, draw=slice(None, None, every))
-    for row in range(series.sizes["draw"]):
-        one = series.isel(draw=row)
+    count = 0
+    for draw, occupation, energy in _samples(point.isel(chain=0), every):
         record: dict[str, Any] = {
-            "potential": float(one["energy"]),
-            "occupations": _atomic_numbers(run, one["occupation"].values),
+            "potential": energy,
+            "occupations": _atomic_numbers(run, occupation),
         }
-        container.append(mctrial=(int(one["draw"]) + 1) * thin, record=record)
+        container.append(mctrial=(draw + 1) * thin, record=record)
+        count += 1
     container.write(str(path))
-    return int(series.sizes["draw"])
+    return count
 
 
 def _atomic_numbers(run: Run, occupation: np.ndarray) -> list[int]:

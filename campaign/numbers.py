@@ -82,8 +82,10 @@ def verdict(point: Mapping[str, Any]) -> str:
 
 
 def decisive_numbers(point: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Numbers that have to converge for a point to count, by name."""
-    return {"energy": point["energy"], **(point.get("fractions") or point["orders"])}
+    """Numbers that have to converge for a point to count, by name; the energy if it is known."""
+    others = point.get("fractions") or point["orders"]
+    known = others and "mean" in point["energy"] and point["energy"]["mean"] is None
+    return dict(others) if known else {"energy": point["energy"], **others}
 
 
 def _certain(number: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,31 +11,76 @@ import typer
 from ..errors import InputError
 from .shared import (
     DONE,
+    INTERRUPTED,
     NOT_CONVERGED,
     AsJson,
-    RunArgument,
     complain,
     load_run,
     print_json,
     print_text,
     terminal,
 )
+from .watching import WatchOption, state_line
+from .watching import watch as look_again
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..campaign.runs import Status
+    from ..lattice import Lattice
     from ..records import Run
 
 __all__ = ["analyze", "print_results", "results_of", "verdict"]
 
+_TOLD = ("unfinished", "ensemble-unknown", "burn-in", "trajectory")
+"""Codes of caveats that are printed though they are not critical."""
 
-def analyze(
-    directory: RunArgument,
+
+def analyze(  # noqa: PLR0917
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR|FILE...",
+            help="A run directory, or with --lattice trajectories of other programs.",
+        ),
+    ],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    lattice: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CAMPAIGN|DIR",
+            help="What the files are trajectories of: the crystal of a campaign file or of a run.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        list[float] | None,
+        typer.Option(help="Of the files (K): one for all, or one each in their order."),
+    ] = None,
+    ensemble: Annotated[
+        str | None, typer.Option(help="Of the files, such as canonical, if they do not say.")
+    ] = None,
+    start: Annotated[int, typer.Option(help="Draws of the files to leave out at first.")] = 0,
+    every: Annotated[int, typer.Option(help="Every n-th draw of the files.")] = 1,
+    watch: WatchOption = None,
 ) -> int:
     """Print compositions, energies, heat capacities and orders with their errors."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them")
-    results = results_of(load_run(directory))
+    if sum((as_json, as_csv, watch is not None)) > 1:
+        raise InputError("--json, --csv and --watch exclude each other; give one of them")
+    if lattice is not None:
+        if watch is not None:
+            raise InputError("--watch looks at a run directory; leave --lattice out")
+        stored = _read_files(sources, lattice, temperature, ensemble, start, every)
+    else:
+        stored = None
+        _check_directory(sources, temperature or ensemble or start or every != 1)
+    if watch is not None:
+        try:
+            so_far = _SoFar(sources[0])
+            look_again(sources[0], watch, so_far.tables, so_far.line)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    results = results_of(stored or load_run(sources[0]))
     if as_json:
         print_json(results)
     elif as_csv:
@@ -43,6 +90,97 @@ def analyze(
     else:
         print_results(results)
     return verdict(results)
+
+
+def _check_directory(sources: Sequence[Path], of_files: object) -> None:
+    """Refuse what only makes sense with --lattice."""
+    if len(sources) > 1 or sources[0].is_file():
+        named = next((path for path in sources if path.is_file()), sources[-1])
+        raise InputError(
+            f"{named} is not the one run directory that is analysed alone; for trajectories of "
+            "other programs give --lattice with a campaign file or a run of the same crystal"
+        )
+    if of_files:
+        raise InputError(
+            "--temperature, --ensemble, --start and --every are for trajectory files; a run "
+            "directory says all that, leave them out"
+        )
+
+
+def _read_files(  # noqa: PLR0917
+    sources: Sequence[Path],
+    lattice: Path,
+    temperature: Sequence[float] | None,
+    ensemble: str | None,
+    start: int,
+    every: int,
+) -> Run:
+    """Trajectories of the crystal that a campaign file or a run directory has."""
+    from ..analysis import read_trajectory
+
+    run = read_trajectory(
+        list(sources),
+        _lattice(lattice),
+        temperature=temperature or None,
+        ensemble=ensemble,
+        start=start,
+        every=every,
+    )
+    if any("temperature" not in point.coords for point in run.points):
+        raise InputError("the files do not say their temperature; give --temperature in K")
+    return run
+
+
+def _lattice(path: Path) -> Lattice:
+    if path.is_dir():
+        from ..campaign.directory import RunDirectory
+
+        return RunDirectory(path).read().crystal.lattice
+    from ..campaign.build import build_crystal
+    from ..campaign.config import load_config
+
+    return build_crystal(load_config(path), path.parent).lattice
+
+
+class _SoFar:
+    """Results of the draws so far, for `look_again`; worked out anew when there are more."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._draws: tuple[int, ...] = ()
+        self._results: dict[str, Any] | None = None
+
+    def _of(self, found: Status) -> dict[str, Any] | None:
+        draws = tuple(point.committed for point in found.points)
+        if any(draws) and draws != self._draws:
+            self._draws, self._results = draws, results_of(load_run(self._directory))
+        return self._results
+
+    def tables(self, found: Status) -> RenderableType:
+        """Tables for a terminal; how far the run is before the first draws."""
+        from rich.console import Group
+
+        from ..campaign.tables import result_tables, status_table
+
+        results = self._of(found)
+        tables = [status_table(found)] if results is None else result_tables(results, terminal())
+        return Group(*tables, state_line(found))
+
+    def line(self, found: Status) -> str:
+        """Newest point with draws in a line."""
+        from ..campaign.numbers import compact, worst
+
+        results = self._of(found)
+        if results is None:
+            return state_line(found)
+        point = max(results["points"], key=lambda p: int(p["index"]))
+        asked = found.points[point["index"]].draws
+        ess, rhat = worst(point)
+        parts = [f"E = {compact(point['energy'])} eV/site"]
+        parts += [f"{name} {compact(value)}" for name, value in point["fractions"].items()]
+        parts += [f"{name} {compact(value)}" for name, value in point["orders"].items()]
+        said = ", ".join([*parts, f"ESS {ess}", f"R-hat {rhat}"])
+        return f"{point['label']}: {point['n_draws']}/{asked} draws, {said}"
 
 
 def results_of(stored: Run) -> dict[str, Any]:
@@ -66,7 +204,7 @@ def print_results(results: dict[str, Any]) -> None:
     for line in results["there_and_back"]:
         print_text(console, line)
     for caveat in results["caveats"]:
-        if caveat["level"] == "critical" or caveat["code"] == "unfinished":
+        if caveat["level"] == "critical" or caveat["code"] in _TOLD:
             print_text(console, caveat["text"])
 
 

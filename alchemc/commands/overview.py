@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import BAD_INPUT, DONE, AsJson, RunArgument, print_json, print_text, terminal
+from ..errors import InputError
+from .shared import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    AsJson,
+    RunArgument,
+    print_json,
+    print_text,
+    terminal,
+)
+from .watching import WatchOption, state_line
+from .watching import watch as look_again
+
+if TYPE_CHECKING:
+    from ..campaign.runs import Status
 
 __all__ = ["doctor", "init", "models", "status"]
 
@@ -25,24 +40,38 @@ def init(
     return DONE
 
 
-def status(directory: RunArgument, as_json: AsJson = False) -> int:
+def status(directory: RunArgument, as_json: AsJson = False, watch: WatchOption = None) -> int:
     """Show how far a run is; it may be running."""
     from dataclasses import asdict
 
-    from ..campaign.runs import describe
+    from rich.console import Group
 
+    from ..campaign.runs import describe
+    from ..campaign.tables import status_table
+
+    if watch is not None:
+        if as_json:
+            raise InputError("--json and --watch exclude each other; give one of them")
+        try:
+            look_again(directory, watch, lambda s: Group(status_table(s), state_line(s)), _progress)
+        except KeyboardInterrupt:
+            return INTERRUPTED
     found = describe(directory)
     if as_json:
         print_json(asdict(found))
         return DONE
-    from ..campaign.tables import status_table
-
     console = terminal()
     if found.title:
         print_text(console, found.title)
     console.print(status_table(found))
-    typer.echo(f"{found.state}; {found.chains} chains, seed {found.seed}; last: {found.last_event}")
+    typer.echo(state_line(found))
     return DONE
+
+
+def _progress(found: Status) -> str:
+    """Say in a line how many draws there are."""
+    done, asked = (sum(getattr(p, n) for p in found.points) for n in ("committed", "draws"))
+    return f"{done}/{asked} draws; {state_line(found)}"
 
 
 def models(as_json: AsJson = False) -> int:
