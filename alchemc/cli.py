@@ -27,7 +27,9 @@ _COMMANDS = {
     "analyze": "analyze",
     "report": "report",
     "export": "export",
+    "screen": "screen",
     "sqs": "sqs",
+    "ground_states": "ground_states",
     "models": "overview",
     "doctor": "overview",
 }

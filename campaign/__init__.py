@@ -13,9 +13,11 @@ _HOME = {
     "describe": "runs",
     "export_run": "export",
     "load_config": "config",
+    "load_screen": "screening",
     "open_run": "runs",
     "parse_config": "config",
     "resume_run": "runs",
+    "run_screen": "screening",
     "start_run": "runs",
     "write_report": "report",
 }

@@ -242,7 +242,9 @@ def test_a_slope_corrects_the_size_of_v():
     assert waves.rescaling.slope == pytest.approx(2.0)
     assert waves.rescaling.correlation == pytest.approx(1.0)
     assert waves.temperature().kelvin == pytest.approx(2 * 0.25 * 0.24 / kB)
-    assert waves.temperature().label == "ideal positions, mean field"
+    small = "ideal positions, mean field, cell smaller than twice the range of V"
+    assert waves.temperature().label == small
+    lattice = cubic(4)
     hot = PairHamiltonian(lattice, [0.1 * np.array([[1, -1], [-1, 1]])])
     label = concentration_waves(hot, HALF).rescaled(hot).temperature().label
     assert label == "ideal positions, mean field, above melting"

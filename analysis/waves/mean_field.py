@@ -221,6 +221,8 @@ class ConcentrationWaves:
         kelvin = -wave.energy / kB
         label = f"{self.landscape}, mean field"
         value = kelvin * self.rescaling.slope
+        if not self.decayed:
+            label += ", cell smaller than twice the range of V"
         if value > MELTING:
             label += ", above melting"
         return MeanFieldTemperature(value, kelvin * self.rescaling.error, label)
