@@ -231,7 +231,7 @@ def wang_landau_free_energy(
     compositions = np.array(rows)
     if not rows or len(np.unique(compositions, axis=0)) < len(rows):
         raise InputError("densities of states are needed, one per composition, each once")
-    order = np.lexsort(compositions.T[::-1])
+    order = np.lexsort(compositions.T)
     values = np.array(one)[order].transpose(1, 2, 0)
     replicates = np.array(again)[order].transpose(2, 1, 3, 0)
     names = ("free_energy", "energy", "heat_capacity")

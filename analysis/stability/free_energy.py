@@ -26,7 +26,10 @@ LEAST_EFFECTIVE = 10
 LEAST_AT_TEMPERATURE = 50
 """A temperature that fewer effective draws speak of is refused."""
 
-DOUBTFUL_SHARE = 0.1
+LEAST_REPEATED = 0.01
+"""So is one where, beyond the first of every composition, fewer of the draws than this count."""
+
+DOUBTFUL_SHARE = 1.0 / 3.0
 """A value is not converged where more of its weight comes from chains that are not."""
 
 _QUANTITIES = ("free_energy", "energy", "heat_capacity")
@@ -118,7 +121,7 @@ def free_energy(
         anchors.append(found)
         here = np.unique(pool.composition)
         one, kish, share = _averages(pool, solution, kelvin, found, detailed=True)
-        _reached(kish, kelvin)
+        _reached(pool, kish, kelvin)
         for name in _QUANTITIES:
             values[name][:, here] = one[name][:, here]
         effective[:, here], doubtful[:, here] = kish[:, here], share[:, here]
@@ -209,13 +212,17 @@ def _averages(
     return found, kish, share
 
 
-def _reached(kish: np.ndarray, kelvin: np.ndarray) -> None:
+def _reached(pool: Pool, kish: np.ndarray, kelvin: np.ndarray) -> None:
+    """Refuse temperatures at which single draws carry the weight of nearly every composition."""
+    visits = np.bincount(pool.composition, minlength=kish.shape[1])
+    repeated = np.maximum(kish - 1.0, 0.0).sum(axis=1) / max(float((visits - 1.0).sum()), 1.0)
     total = kish.sum(axis=1)
-    worst = int(total.argmin())
-    if total[worst] < LEAST_AT_TEMPERATURE:
+    worst = int(np.minimum(repeated / LEAST_REPEATED, total / LEAST_AT_TEMPERATURE).argmin())
+    if total[worst] < LEAST_AT_TEMPERATURE or repeated[worst] < LEAST_REPEATED:
         raise ConvergenceError(
-            f"{total[worst]:.2g} effective draws speak of {kelvin[worst]:g} K, fewer than "
-            f"{LEAST_AT_TEMPERATURE}: sample nearer to it, or ask for another temperature"
+            f"only {total[worst]:.2g} effective draws speak of {kelvin[worst]:g} K, for "
+            f"{(kish[worst] > 0).sum()} compositions: sample nearer to it, or ask for another "
+            "temperature"
         )
 
 

@@ -137,7 +137,9 @@ def pooled(observed: Observations, cut: float | None = None) -> Pool:
 def _compositions(observed: Observations) -> tuple[np.ndarray, list[np.ndarray]]:
     """Distinct counts [n_compositions, n_kinds], and which one every draw of every point has."""
     rows = np.concatenate([p.counts.reshape(-1, len(observed.kinds)) for p in observed.points])
-    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    # Sorted by the kind that is counted last, so that fractions rise.
+    distinct, inverse = np.unique(rows[:, ::-1], axis=0, return_inverse=True)
+    distinct = distinct[:, ::-1]
     ends = np.cumsum([p.energy.size for p in observed.points])[:-1]
     split = np.split(inverse.reshape(-1), ends)
     return distinct, [
