@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from ...errors import InputError
 from ...lattice import VACANCY, Lattice
 from ..estimates import as_chains, blocks_of_draws, sites_of
+from .moving import MovingAtoms
 from .scattering_tables import FORM_FACTORS, LARGEST_S, NEUTRON_LENGTHS, form_factor
 from .wave_vectors import WaveVectors
 
@@ -148,7 +149,7 @@ class Sample:
         self.spectators = np.asarray(lattice.spectators if spectators else [], dtype=np.int64)
         self.species = self._all_species()
         self._label = self._labels()
-        self._positions, self._cells = self._checked(positions, cells)
+        self._moving = MovingAtoms(lattice, self.shape, positions, cells)
         self._held = np.zeros((len(self.names), lattice.n_species_max))
 
     @property
@@ -186,40 +187,16 @@ class Sample:
             row[: len(allowed)] = [rank.get(symbol, -1) for symbol in allowed]
         return table
 
-    def _checked(
-        self, positions: xr.DataArray | np.ndarray | None, cells: xr.DataArray | np.ndarray | None
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        n_atoms = len(self.lattice.atoms)
-        if positions is None:
-            if cells is not None:
-                raise InputError("cells are given without positions; give the positions too")
-            return None, None
-        fixed, moving = (n_atoms, 3), (*self.shape, n_atoms, 3)
-        where = _array(positions, ("draw", "chain"))
-        if where.shape not in {fixed, moving}:
-            raise InputError(
-                f"positions of shape {where.shape}; give {fixed}, or {moving} for every draw"
-            )
-        box = None if cells is None else _array(cells, ("draw", "chain"))
-        if box is not None and (box.shape != (*self.shape, 3, 3) or where.shape == fixed):
-            raise InputError(
-                f"cells of shape {box.shape}; give {(*self.shape, 3, 3)}, beside positions of "
-                "every draw"
-            )
-        return where, box
-
-    def _phases(self, atoms: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-        """exp(−2πi h·s), complex [..., n_atoms, n_q]."""
-        return np.asarray(np.exp(-2j * np.pi * (scaled[..., atoms, :] @ self.vectors.indices.T)))
+    def _phases_of(self, draws: slice, atoms: np.ndarray) -> np.ndarray:
+        """exp(−2πi h·s), complex [..., n_atoms, n_q]; of every draw and chain where atoms move."""
+        where, cells = self._moving.read(draws)
+        scaled = where[..., atoms, :] @ np.linalg.inv(cells)
+        return np.asarray(np.exp(-2j * np.pi * (scaled @ self.vectors.indices.T)))
 
     def amplitudes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Draws [n] and amplitudes of all chains there, complex [n, n_chains, n_species, n_q]."""
         atoms = np.concatenate([self.lattice.sites[self.sites], self.spectators])
-        inverse = np.linalg.inv(self.lattice.atoms.cell.array)
-        fixed = None
-        if self._positions is None or self._positions.ndim == 2:
-            where = self.lattice.atoms.positions if self._positions is None else self._positions
-            fixed = self._phases(atoms, where @ inverse)
+        fixed = None if self._moving.moving else self._phases_of(slice(0, 1), atoms)
         n_chains, n_q = self.chains.shape[1], len(self.vectors.q)
         width = len(self.species) if fixed is not None else len(atoms)
         step = max(1, NUMBERS_AT_ONCE // (n_chains * width * n_q))
@@ -231,18 +208,9 @@ class Sample:
             for start in range(0, len(held), step):
                 draws = np.arange(block.start + start, min(block.start + start + step, block.stop))
                 part = held[start : start + step]
-                phases = fixed if fixed is not None else self._moving(draws, atoms, inverse)
+                rows = slice(int(draws[0]), int(draws[-1]) + 1)
+                phases = self._phases_of(rows, atoms) if fixed is None else fixed
                 yield draws, self._summed(part, phases)
-
-    def _moving(self, draws: np.ndarray, atoms: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        assert self._positions is not None  # noqa: S101
-        rows = slice(int(draws[0]), int(draws[-1]) + 1)
-        where = np.asarray(self._positions[rows], dtype=float)
-        if not np.isfinite(where).all():
-            raise InputError("positions hold values that are not finite; leave those draws out")
-        if self._cells is not None:
-            inverse = np.linalg.inv(np.asarray(self._cells[rows], dtype=float))
-        return self._phases(atoms, where @ inverse)
 
     def _summed(self, held: np.ndarray, phases: np.ndarray) -> np.ndarray:
         """ρ of configurations [n, n_chains, n_sites]."""
@@ -300,10 +268,3 @@ class Sample:
             np.add.at(field, bins.of_draw[draws], rho)
         share = bins.sizes[:, None, None, None]
         return product / share, field / share
-
-
-def _array(values: xr.DataArray | np.ndarray, first: tuple[str, ...]) -> np.ndarray:
-    """Labelled values with draws and chains in front; what is lazy stays lazy."""
-    if isinstance(values, xr.DataArray):
-        return values.transpose(*(d for d in first if d in values.dims), ...)  # type: ignore[return-value]
-    return np.asarray(values)

@@ -9,43 +9,26 @@ import xarray as xr
 
 from ...errors import InputError
 from ...lattice import Lattice
-from ...neighbours import PeriodicTree
 from ..estimates import describe, measured, species_labels
+from .first_shells import first_shells
 
 __all__ = ["inversion_degree", "tetrahedral_sites"]
 
 TETRAHEDRAL, OCTAHEDRAL = 4, 6
-_REACH = 1.6
-"""Neighbours are looked for up to so many times the nearest distance."""
 
 
 def coordination_numbers(lattice: Lattice, sublattice: str) -> np.ndarray:
     """Atoms of other kinds in the first shell of every site of a sublattice, int64 [n_own].
 
-    The shell ends at the widest gap between successive distances within 1.6 times the nearest, by
-    the reference positions.
+    The shell ends at the widest gap between successive distances of the reference positions.
     """
     own = lattice.sites[lattice.site_slice(sublattice)]
     others = np.setdiff1d(np.arange(len(lattice.atoms)), own)
     if len(others) == 0:
         raise InputError(f"all atoms belong to sublattice {sublattice!r}: nothing coordinates them")
-    positions, cell = lattice.atoms.positions, lattice.atoms.cell.array
-    reach = 2.0
-    while True:
-        tree = PeriodicTree(positions[others], cell, reach)
-        i, _, distance = tree.pairs(positions[own])
-        nearest = np.full(len(own), np.inf)
-        np.minimum.at(nearest, i, distance)
-        if np.isfinite(nearest).all() and reach >= _REACH * nearest.max():
-            break
-        reach *= 1.4
-    result = np.zeros(len(own), dtype=np.int64)
-    for site in range(len(own)):
-        near = np.sort(distance[i == site])
-        near = near[near <= _REACH * near[0]]
-        steps = np.diff(near, append=_REACH * near[0])
-        result[site] = int(np.argmax(steps)) + 1
-    return result
+    positions = lattice.atoms.positions
+    shells, _ = first_shells(positions[own], positions[others], lattice.atoms.cell.array)
+    return np.array([len(shell) for shell in shells])
 
 
 def tetrahedral_sites(lattice: Lattice, sublattice: str | None = None) -> np.ndarray:
