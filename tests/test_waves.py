@@ -381,6 +381,17 @@ def test_compositions_that_cannot_be_used_are_refused(mean, match):
         concentration_waves(model, mean)
 
 
+def test_a_spinel_has_its_composition_class_by_class():
+    lattice = builders.spinel(("Mg", "Al"), "O", a=8.1)
+    model = PairHamiltonian(lattice, [0.02 * np.array([[1, -1], [-1, 1]])] * 3)
+    mean = np.where((lattice.classes == 0)[:, None], [0.75, 0.25], [0.125, 0.875])
+    waves = concentration_waves(model, mean).rescaled(model)
+    assert waves.rescaling.slope == pytest.approx(1.0)
+    c = waves.couplings.mean[waves.couplings.crystal.first]
+    assert sorted(c[:, 0].tolist()) == [0.125] * 4 + [0.75] * 2
+    assert {row["sublattice"] for row in waves.polarisation()} == {"cation"}
+
+
 def test_an_array_of_weights_is_the_composition_it_says():
     model = PairHamiltonian(cubic(2), [np.eye(2)])
     waves = concentration_waves(model, np.tile([0.25, 0.75], (8, 1)))

@@ -29,13 +29,14 @@ LIKE_DISTANCES = 1e-3  # Å
 class Contrast(NamedTuple):
     """An independent composition variable: what a kind of site gains of a species, the first loses.
 
-    ``kind`` counts the mixed sites of the primitive cell.
+    ``kind`` counts the mixed sites of the primitive cell; ``number`` is that of the species on its
+    sublattice.
     """
 
     kind: int
     sublattice: str
     species: str
-    index: int
+    number: int
 
 
 class Crystal(NamedTuple):
@@ -140,9 +141,11 @@ class Couplings:
     @cached_property
     def _terms(self) -> tuple[sparse.csr_matrix, np.ndarray]:
         """Matrix [d², n_steps] by which phases of steps [n_steps, 3] (Å) become V(q)."""
-        column = {(c.kind, c.index): n for n, c in enumerate(self.contrasts)}
-        rows, values, where, steps = [], [], [], []
-        count = 0
+        column = {(c.kind, c.number): n for n, c in enumerate(self.contrasts)}
+        rows: list[int] = []
+        values: list[float] = []
+        where: list[int] = []
+        steps, count = [], 0
         for kind, images in enumerate(self._images):
             own = [n for n, c in enumerate(self.contrasts) if c.kind == kind]
             for site, near in enumerate(images):
@@ -235,7 +238,7 @@ class Couplings:
             for row, contrast in enumerate(self.contrasts):
                 if contrast.kind == kind:
                     field = np.einsum("njq,jq->n", x, self.values[row, alike])
-                    total += 0.5 * x[:, site, contrast.index - 1] * field
+                    total += 0.5 * x[:, site, contrast.number - 1] * field
         return np.asarray(total.reshape(np.shape(occupations)[:-1]))
 
     def with_values(self, values: np.ndarray) -> Couplings:
@@ -286,7 +289,7 @@ def alchemical_couplings(
     values = np.zeros((len(contrasts), lattice.n_sites, lattice.n_species_max - 1))
     for row, contrast in enumerate(contrasts):
         site = int(crystal.first[contrast.kind])
-        values[row] = _product(hamiltonian, mean, [(site, contrast.index, 1.0)])
+        values[row] = _product(hamiltonian, mean, [(site, contrast.number, 1.0)])
         values[row, site] = 0.0  # at a vertex λ² = λ, so this is no interaction
     result = Couplings(lattice, crystal, mean, contrasts, values)
     _check_translation(hamiltonian, result)
@@ -311,7 +314,7 @@ def _check_translation(hamiltonian: Any, couplings: Couplings) -> None:
     crystal, lattice = couplings.crystal, couplings.lattice
     amounts = {c: 1.0 + 0.3 * n for n, c in enumerate(couplings.contrasts)}
     changes = [
-        (site, contrast.index, amount)
+        (site, contrast.number, amount)
         for contrast, amount in amounts.items()
         for site in np.flatnonzero(crystal.kinds == contrast.kind).tolist()
     ]

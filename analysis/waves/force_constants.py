@@ -78,7 +78,7 @@ def relaxed_couplings(hamiltonian: Any, couplings: Couplings, step: float) -> Co
                 for column, other in enumerate(couplings.contrasts):
                     here = couplings.crystal.kinds == other.kind
                     part = (followed[row, column] * phases[one.kind, here]).real
-                    softening[row, here, other.index - 1] += part
+                    softening[row, here, other.number - 1] += part
             count += 1
     assert count == len(cells.cells) // len(cells.basis)  # noqa: S101  (all that fit)
     values = couplings.values - softening / count
@@ -163,7 +163,7 @@ class _Waves:
             phases = np.exp(-2j * np.pi * ((self.positions[:sites] - self.positions[first]) @ q))
             for column, contrast in enumerate(c.contrasts):
                 here = c.crystal.kinds == contrast.kind
-                part = self.response.kanzaki[kind][:, here, contrast.index - 1]
+                part = self.response.kanzaki[kind][:, here, contrast.number - 1]
                 found[kind, :, column] = part @ phases[here]
         return found.reshape(-1, len(c.contrasts))
 

@@ -165,7 +165,7 @@ class ConcentrationWaves:
         """Compare V with the energies of random arrangements, and take its size from them.
 
         The expansion in λ gives the shape of V well and its size less well. The arrangements keep
-        the species of every kind of site, so that only interactions differ between them.
+        the species of every class of sites, so that only interactions differ between them.
 
         Parameters
         ----------

@@ -38,11 +38,16 @@ class MeanFieldTemperature(NamedTuple):
 
 
 def arrangements(couplings: Couplings, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random occupations [n, n_sites] with one count of every species per kind of site."""
-    crystal, mean = couplings.crystal, couplings.mean
-    states = np.zeros((n, couplings.lattice.n_sites), dtype=np.int8)
-    for kind in range(len(crystal.first)):
-        sites = np.flatnonzero(crystal.kinds == kind)
+    """Random occupations [n, n_sites] with one count of every species per class of sites.
+
+    Sites of a class feel the same field, so that energies differ by interactions alone.
+    """
+    lattice, mean = couplings.lattice, couplings.mean
+    states = np.zeros((n, lattice.n_sites), dtype=np.int8)
+    alike = np.column_stack([lattice.classes, mean.round(9)])
+    _, group = np.unique(alike, axis=0, return_inverse=True)
+    for label in range(group.max() + 1):
+        sites = np.flatnonzero(group.ravel() == label)
         exact = mean[sites[0]] * len(sites)
         counts = np.floor(exact + 1e-9).astype(int)
         short = len(sites) - counts.sum()

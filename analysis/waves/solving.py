@@ -63,7 +63,7 @@ def _wave(couplings: Couplings, star: Star, root: np.ndarray) -> Wave:
     changes = root @ vectors[arm][:, 0]
     amplitudes = np.zeros((len(couplings.crystal.first), couplings.lattice.n_species_max), complex)
     for change, contrast in zip(changes, couplings.contrasts, strict=True):
-        amplitudes[contrast.kind, contrast.index] += change
+        amplitudes[contrast.kind, contrast.number] += change
         amplitudes[contrast.kind, 0] -= change
     largest = amplitudes.ravel()[np.argmax(np.abs(amplitudes).round(9))]
     amplitudes /= largest if largest else 1.0
@@ -98,8 +98,8 @@ def covariance_root(couplings: Couplings) -> np.ndarray:
         c = couplings.mean[couplings.crystal.first[one.kind]]
         for b, other in enumerate(couplings.contrasts):
             if one.kind == other.kind:
-                same = c[one.index] if one.index == other.index else 0.0
-                covariance[a, b] = same - c[one.index] * c[other.index]
+                same = c[one.number] if one.number == other.number else 0.0
+                covariance[a, b] = same - c[one.number] * c[other.number]
     values, vectors = np.linalg.eigh(covariance)
     kept = values > 1e-12
     if not kept.any():
@@ -114,7 +114,7 @@ def _charge_vector(couplings: Couplings) -> np.ndarray | None:
         of = couplings.lattice.sublattices[contrast.sublattice].charges
         if of is None:
             return None
-        charges.append(of[contrast.index] - of[0])
+        charges.append(of[contrast.number] - of[0])
     return np.array(charges)
 
 
