@@ -6,7 +6,7 @@
 - mgcao: all compositions in cells of up to 6 cations, at one lattice constant and with positions
   and cell relaxed; and the lowest energy of a canonical run beside the hull.
 - pst: Sc and Ta half and half in cells of up to 8 formula units, the same two ways. A small cell
-  holds fewer tilts of the octahedra, so the best ones are relaxed again, repeated to 40 atoms.
+  holds fewer tilts of the octahedra, so those of up to 4 are relaxed again where 2×2×2 fits.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def relaxed(lattice):
     return Relaxed(ideal(lattice), fmax=FMAX, cell="full")
 
 
-def search(parent, build, sizes, composition=None):
+def search(parent, build, sizes, composition=None, multiple=1):
     begin = time.perf_counter()
-    found = ground_states(parent, build, sizes, composition)
+    found = ground_states(parent, build, sizes, composition, multiple=multiple)
     said = found.to_dict() | {"seconds": time.perf_counter() - begin, "rows": found.rows()}
     print(said["statement"], f"{said['seconds']:.0f} s", flush=True)
     return found, said
@@ -68,30 +68,9 @@ def pst():
     parent = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09)
     half, sizes = {"B": {"Sc": 0.5, "Ta": 0.5}}, range(1, 9)
     stored = {"a_A": 4.09, "ideal": search(parent, ideal, sizes, half)[1]}
-    found, stored["relaxed"] = search(parent, relaxed, sizes, half)
-    stored["in_40_atoms"] = []
-    lowest = np.argsort(found.energy_per_site)[:4].tolist()
-    for index in dict.fromkeys(lowest + named(found)):
-        lattice, occupation = found.occupation(index)
-        times = max(1, 8 // lattice.n_sites)
-        size = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1)}[times]
-        cell = lattice.repeat(size)
-        whole = Relaxed(ideal(cell), fmax=FMAX, cell="full", references=2)
-        energy = float(whole.energy(np.tile(occupation, times)[None])[0]) / cell.n_sites
-        row = found.arrangement(index)
-        stored["in_40_atoms"].append({
-            "index": index, "order": row.order, "space_group": row.space_group,
-            "formula_units": lattice.n_sites, "repeated": cell.n_sites,
-            "energy_per_site": energy,
-            "gain_meV_per_site": 1000 * (float(found.energy_per_site[index]) - energy),
-        })  # fmt: skip
-        print(stored["in_40_atoms"][-1], flush=True)
+    stored["relaxed"] = search(parent, relaxed, sizes, half)[1]
+    stored["tilted"] = search(parent, relaxed, range(1, 5), half, multiple=2)[1]
     return stored
-
-
-def named(found):
-    """Return the perfect orders that have names."""
-    return [i for i in range(len(found)) if found.arrangement(i).order]
 
 
 PARTS = {"mgcao": mgcao, "pst": pst}

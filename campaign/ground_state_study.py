@@ -37,6 +37,7 @@ def ground_states_of_campaign(
     *,
     every_composition: bool = False,
     neutral: bool = False,
+    multiple: int = 1,
     tell: Callable[[str], None] | None = None,
 ) -> GroundStates:
     """Enumerate the arrangements of a campaign's crystal with its energy model.
@@ -52,6 +53,8 @@ def ground_states_of_campaign(
         Whether to enumerate all compositions where the campaign fixes one.
     neutral
         Whether to keep only neutral arrangements.
+    multiple
+        As for `ground_states`: 2 lets octahedra tilt in every cell.
     tell
         Called with a line before each cell is evaluated.
 
@@ -77,7 +80,9 @@ def ground_states_of_campaign(
             if section.composition is not None
         }
     build = _builder(config, tell)
-    return ground_states(lattice, build, range(1, largest + 1), fixed, neutral=neutral)
+    return ground_states(
+        lattice, build, range(1, largest + 1), fixed, neutral=neutral, multiple=multiple
+    )
 
 
 def _builder(

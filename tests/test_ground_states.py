@@ -1,5 +1,6 @@
 """Enumerated ground states against counting formulas, closed forms and linear programs."""
 
+import itertools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.optimize import linprog
 from alchemc import AlchemicalMACE, Lattice, PairHamiltonian, Sublattice, builders
 from alchemc.analysis import enumerate_orderings, ground_states
 from alchemc.analysis.stability import ground_state_search
+from alchemc.analysis.stability.common_cells import in_common_cells
 from alchemc.analysis.stability.enumeration import primitive_lattice
 from alchemc.analysis.stability.order_names import order_name, symmetry_of
 from alchemc.errors import InputError
@@ -71,7 +73,7 @@ def test_the_variants_of_all_arrangements_are_all_periodic_colourings(make, n_sp
     """
     parent = make(("Sc", "Ta", "Nb")[:n_species])
     operations, total = symmetry_of(parent).operations, {}
-    for o in enumerate_orderings(parent, range(1, 7 if n_species == 2 else 5)):
+    for o in enumerate_orderings(parent, range(1, 7 if n_species == 2 else 4)):
         variants = [operations * o.n_cells / symmetry_of(o.lattice, row).operations
                     for row in o.occupations]  # fmt: skip
         assert variants == np.round(variants).tolist()
@@ -280,6 +282,32 @@ def test_the_bundled_model_gives_the_six_levels_of_the_supercell():
     assert found[min(found)][1] == "rock-salt"
 
 
+@pytest.mark.parametrize("multiple", [1, 2, 3])
+def test_cells_that_a_multiple_fits_hold_the_same_arrangement(multiple):
+    tables, parent = random_couplings(2, 2, 9), perovskite()
+    small = ground_states(parent, pairs(*tables))
+    shapes = []
+
+    def build(lattice):
+        shapes.append(lattice)
+        return PairHamiltonian(lattice, tables)
+
+    large = ground_states(parent, build, multiple=multiple)
+    assert large.energy_per_site == pytest.approx(small.energy_per_site, abs=1e-12)
+    for lattice in shapes:
+        rows = lattice.atoms.cell.array / 4.0  # in primitive vectors
+        assert np.abs(rows / multiple - np.round(rows / multiple)).max() < 1e-9
+
+
+def test_the_common_cell_is_the_smallest():
+    for o in enumerate_orderings(perovskite(), range(1, 6)):
+        common = in_common_cells(o, perovskite(), 2)
+        own = np.rint(o.lattice.atoms.cell.array / 4.0).astype(int)
+        # Vectors of the cell modulo 2 that vanish: the index of 2Z³ ∩ L in L, by counting.
+        whole = np.array(list(itertools.product(range(2), repeat=3))) @ own
+        assert common.n_cells == o.n_cells * 8 // (whole % 2 == 0).all(axis=1).sum()
+
+
 # ---- one composition, failures, refusals
 
 
@@ -313,6 +341,7 @@ def test_arrangements_without_an_energy_are_counted_and_left_out():
         ({"sizes": [3], "composition": {"B": {"Sc": 0.5, "Ta": 0.5}}}, "give other sizes"),
         ({"sizes": [1], "neutral": True}, "needs charges"),
         ({"sizes": [1], "tolerance": -1.0}, "tolerance"),
+        ({"sizes": [1], "multiple": 0}, "multiple"),
     ],
 )
 def test_what_cannot_be_enumerated_is_refused(arguments, words):
@@ -332,12 +361,14 @@ def test_samples_of_another_crystal_or_composition_are_refused():
 
 
 def test_results_are_plain_data_tables_and_structures():
-    found = ground_states(face_centred(("Cu", "Au", "Ag")), pairs(random_couplings(3, 1, 1)[0]))
+    found = ground_states(
+        face_centred(("Cu", "Au", "Ag")), pairs(random_couplings(3, 1, 1)[0]), range(1, 4)
+    )
     said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert said["statement"] == found.statement
     assert len(said["ground_states"]) == len(found.indices)
     table = found.table()
-    assert table.sizes["arrangement"] == len(found) == len(found.rows()) == 126
+    assert table.sizes["arrangement"] == len(found) == len(found.rows()) == 30
     for index in found.indices[:4]:
         lattice, occupation = found.occupation(index)
         assert lattice.from_atoms(found.atoms(index)).tolist() == occupation.tolist()

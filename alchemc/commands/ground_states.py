@@ -22,6 +22,15 @@ def ground_states(  # noqa: PLR0917  (options of a command)
         bool, typer.Option("--all", help="All compositions, also where the campaign fixes one.")
     ] = False,
     neutral: Annotated[bool, typer.Option("--neutral", help="Neutral arrangements only.")] = False,
+    multiple: Annotated[
+        int,
+        typer.Option(
+            "--multiple",
+            min=1,
+            metavar="M",
+            help="Evaluate in cells that M × M × M primitive cells fit (for tilts: 2).",
+        ),
+    ] = 1,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE", help="Save a picture of the hull.")
     ] = None,
@@ -43,7 +52,7 @@ def ground_states(  # noqa: PLR0917  (options of a command)
 
     tell = None if quiet else lambda line: typer.echo(line, err=True)
     found = study.ground_states_of_campaign(
-        campaign, cells, every_composition=every, neutral=neutral, tell=tell
+        campaign, cells, every_composition=every, neutral=neutral, multiple=multiple, tell=tell
     )
     if figure is not None:
         study.write_figure(found, figure)

@@ -17,6 +17,7 @@ from ...lattice import Lattice
 from ...protocols import Hamiltonian
 from ..estimates import as_chains, blocks_of_draws
 from ..layout import few
+from .common_cells import in_common_cells
 from .enumeration import Orderings, enumerate_orderings, primitive_lattice
 from .hull import Hull, lower_hull
 from .order_names import order_name, symmetry_of
@@ -302,6 +303,7 @@ def ground_states(
     composition: Composition | None = None,
     *,
     neutral: bool = False,
+    multiple: int = 1,
     tolerance: float = TOLERANCE,
 ) -> GroundStates:
     r"""Ground states of a crystal by enumeration: every arrangement in small cells, and their hull.
@@ -330,6 +332,10 @@ def ground_states(
         Fractions by sublattice and species; every composition by default.
     neutral
         Whether to keep only neutral arrangements; the lattice needs charges then.
+    multiple
+        Every arrangement is evaluated in the smallest cell that is also a supercell of m × m × m
+        primitive cells. For relaxed landscapes: with 2, octahedra of a perovskite can tilt in every
+        cell in the ways that are usual, and not only in those cells where a tilt happens to fit.
     tolerance
         Energies over the hull, in eV per site, at which an arrangement counts as a ground state.
 
@@ -341,7 +347,8 @@ def ground_states(
     Raises
     ------
     InputError
-        As `enumerate_orderings`, and if no arrangement has an energy or an end member has none.
+        As `enumerate_orderings`, and if no arrangement has an energy, an end member has none, or
+        ``multiple`` or ``tolerance`` cannot be used.
 
     Notes
     -----
@@ -362,10 +369,13 @@ def ground_states(
     """
     if not tolerance >= 0:
         raise InputError(f"tolerance is {tolerance!r}; give an energy in eV per site of 0 or more")
+    if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
+        raise InputError(f"multiple is {multiple!r}; give a whole number of 1 or more")
     parent = primitive_lattice(parent)
     groups = enumerate_orderings(parent, sizes, composition, neutral=neutral)
     rows = [_Row(o.lattice, o.n_cells, row) for o in groups for row in o.occupations]
-    energy = np.concatenate([_energies(build(o.lattice), o) for o in groups])
+    larger = [in_common_cells(o, parent, multiple) for o in groups]
+    energy = np.concatenate([_energies(build(o.lattice), o) for o in larger])
     x = np.concatenate([_compositions(o.lattice, o.occupations) for o in groups])
     known = np.isfinite(energy)
     ends = _extreme(x)
