@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,22 +110,24 @@ def read_trajectory(
         raise InputError(f"ensemble {ensemble!r} is not known; give one of {', '.join(ENSEMBLES)}")
     if start < 0 or every < 1:
         raise InputError(f"start = {start}, every = {every}: give at least 0 and at least 1")
-    collector = Collector(lattice, start, every)
-    given = None if energies is None or isinstance(energies, str) else iter(np.asarray(energies))
     key = energies if isinstance(energies, str) else None
-    for index, one in enumerate(sources):
-        kelvin = _temperature(temperature, index, len(sources))
-        reader = _Source(lattice, index, name_of(one, index), kelvin, tolerance)
-        draws = reader.rows(one) if is_container(one) else reader.frames(one, key)
-        for origin, occupation, energy in draws:
-            collector.add(origin, occupation, energy if given is None else next(given, None))
-        collector.ensembles.append(reader.ensemble)
-        collector.notes += reader.notes
-    if given is not None and (next(given, None) is not None or collector.short):
-        raise InputError(
-            f"{np.size(energies)} energies were given for {collector.seen} frames; give one each"
-        )
-    return collector.run(tuple(name_of(s, k) for k, s in enumerate(sources)), ensemble)
+    given = None if energies is None or key else np.asarray(energies, dtype=float).ravel()
+    numbers = iter(() if given is None else given.tolist())
+    with Collector(lattice, start, every) as collector:
+        for index, one in enumerate(sources):
+            kelvin = _temperature(temperature, index, len(sources))
+            reader = _Source(lattice, index, name_of(one, index), kelvin, tolerance)
+            draws = reader.rows(one) if is_container(one) else reader.frames(one, key)
+            for origin, occupation, energy in draws:
+                value = energy if given is None else next(numbers, math.nan)
+                collector.add(origin, occupation, value)
+            collector.ensembles.append(reader.ensemble)
+            collector.notes += reader.notes
+        if given is not None and given.size != collector.seen:
+            raise InputError(
+                f"{given.size} energies were given for {collector.seen} frames; give one each"
+            )
+        return collector.run(tuple(name_of(s, k) for k, s in enumerate(sources)), ensemble)
 
 
 def _sources(source: Any) -> list[Any]:
@@ -192,7 +195,7 @@ class _Source:
             self.ensemble = kind if kind in ENSEMBLES else self.ensemble
             chain = int(atoms.info["chain"]) if ours else 0
             origin = Origin(tuple(sorted(where.items())), self._index, chain)
-            yield origin, occupation, _energy(atoms, key)
+            yield origin, occupation, _energy(atoms, key, f"frame {number} of {self._name}")
 
     def rows(self, source: Any) -> Iterator[tuple[Origin, np.ndarray, float]]:
         """Draws of a DataContainer."""
@@ -277,11 +280,12 @@ class _Source:
         return [f"{prefix}_{n}_{s}" for n, s in holders.values() if s == of]
 
 
-def _energy(atoms: Atoms, key: str | None) -> float:
+def _energy(atoms: Atoms, key: str | None, name: str) -> float:
     """Energy that a frame carries, NaN if none; nothing is computed."""
     if key is not None:
         if key not in atoms.info:
-            raise InputError(f"a frame has no info entry {key!r}; it has {', '.join(atoms.info)}")
+            held = ", ".join(map(str, atoms.info)) or "nothing"
+            raise InputError(f"{name} has no entry {key!r} in its info, which holds {held}")
         return float(atoms.info[key])
     stored = getattr(atoms.calc, "results", {}).get("energy")
     for value in (stored, atoms.info.get("energy"), atoms.info.get("potential")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -51,18 +51,26 @@ class Collector:
         self._chains: dict[Origin, _Chain] = {}
         self.ensembles: list[str | None] = []
         self.notes: list[str] = []
-        self.seen, self.short = 0, False
+        self.seen = 0
 
-    def add(self, origin: Origin, occupation: np.ndarray, energy: float | None) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for chain in self._chains.values():
+            chain.file.close()
+
+    def add(self, origin: Origin, occupation: np.ndarray, energy: float) -> None:
         """Take a draw."""
         self.seen += 1
-        self.short = self.short or energy is None
-        chain = self._chains.setdefault(origin, _Chain())
+        if origin not in self._chains:
+            self._chains[origin] = _Chain()
+        chain = self._chains[origin]
         at = chain.seen - self._start
         chain.seen += 1
         if at >= 0 and at % self._every == 0:
             chain.file.write(occupation.tobytes())
-            chain.energies.append(np.nan if energy is None else energy)
+            chain.energies.append(energy)
 
     def run(self, names: tuple[str, ...], ensemble: str | None) -> Run:
         """Put the draws together as a run."""
@@ -127,13 +135,12 @@ class Collector:
         if np.prod(shape, dtype=np.int64) <= SPOOL_BYTES:
             held: np.ndarray = np.empty(shape, np.uint8)
         else:
-            file = tempfile.TemporaryFile()  # noqa: SIM115  (the mapping outlives it)
-            held = np.memmap(file, np.uint8, "w+", shape=shape)
+            with tempfile.TemporaryFile() as file:  # the mapping outlives it
+                held = np.memmap(file, np.uint8, "w+", shape=shape)
         for index, chain in enumerate(chains):
             for first in range(0, n_draws, _ROWS_AT_ONCE):
                 count = min(_ROWS_AT_ONCE, n_draws - first)
                 held[first : first + count, index] = chain.occupations(first, count, n_sites)
-            chain.file.close()
         return held
 
     def _changing(self, occupation: np.ndarray, kind: str) -> set[str]:

@@ -112,7 +112,7 @@ def read_container(source: Any, name: str) -> Container:
                 part: archive.extractfile(part).read()  # type: ignore[union-attr]
                 for part in ("atoms", "reference_data", "runtime_data")
             }
-        structure = ase.io.read(io.StringIO(parts["atoms"].decode()), format="json")
+        (structure,) = ase.io.iread(io.StringIO(parts["atoms"].decode()), format="json")
         reference = json.loads(parts["reference_data"])
         rows = _rows(parts["runtime_data"])
         return Container(structure, reference["parameters"], reference["metadata"], rows)

@@ -55,6 +55,7 @@ def lazy_variable(array: zarr.Array, where: Path, like: xr.Variable) -> xr.Varia
     A scalar series [draw, chain] is kept once it was read. Occupations, positions and cells are
     not: they may be larger than memory.
     """
-    lazy = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(StoredArray(array, where)))
+    lazy: Any = indexing.LazilyIndexedArray(StoredArray(array, where))
+    lazy = indexing.CopyOnWriteArray(lazy)
     data = indexing.MemoryCachedArray(lazy) if like.ndim < 3 else lazy
     return xr.Variable(like.dims, data, like.attrs, like.encoding)
