@@ -1,4 +1,4 @@
-"""Stored samples in the formats of other programs: extended XYZ, ASE trajectories, icet."""
+"""Stored samples as files: extended XYZ, ASE trajectories, icet; pictures and animations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..analysis.layout import coordinates_of
 from ..errors import InputError
 from ..records import Run
 from . import files
+from .pictures import PICTURES, write_animation, write_picture
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +24,7 @@ __all__ = ["FORMATS", "export_run"]
 DRAWS_AT_ONCE = 250
 """Draws read from disk together: a chunk of a stored run holds as many or fewer."""
 
-FORMATS = {"extxyz": (".extxyz", ".xyz"), "traj": (".traj",), "icet": (".dc",)}
+FORMATS = {"extxyz": (".extxyz", ".xyz"), "traj": (".traj",), "icet": (".dc",), **PICTURES}
 
 
 def export_run(
@@ -34,9 +35,10 @@ def export_run(
     temperature: float | None = None,
     point: int | None = None,
     chain: int | None = None,
-    every: int = 1,
+    every: int | None = None,
+    draw: int | None = None,
 ) -> int:
-    """Write samples as structures.
+    """Write samples as structures, or show them.
 
     Parameters
     ----------
@@ -46,8 +48,9 @@ def export_run(
         The file to make; an existing one is not overwritten.
     format
         ``"extxyz"``, ``"traj"`` (ASE) or ``"icet"`` (an mchammer DataContainer of one chain at one
-        point); by the file's suffix unless given. Energies (eV), all coordinates of the point,
-        chain and draw go along.
+        point), with energies (eV), all coordinates of the point, chain and draw; ``"gif"``, an
+        animation of one chain through its points in the order of the visits; ``"pdf"``, ``"svg"``
+        or ``"png"``, a picture of one configuration. By the file's suffix unless given.
     temperature
         Only points at this one (K).
     point
@@ -55,11 +58,13 @@ def export_run(
     chain
         Only this one, counted from 0.
     every
-        Every n-th draw.
+        Every n-th draw; all unless given, or in an animation as many as make 200 frames.
+    draw
+        Which one a picture shows, counted from 0; the last unless given.
 
     Returns
     -------
-    Number of structures written.
+    Number of structures written or shown.
 
     Raises
     ------
@@ -84,20 +89,33 @@ def export_run(
         raise InputError(f"{path} exists and is not overwritten; choose another name or remove it")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no directory; make it first")
-    if every < 1:
+    if every is not None and every < 1:
         raise InputError(f"every = {every} cannot be used: give a whole number, 1 or more")
+    _check_choice(kind, every, draw)
     points = _selected(run, temperature, point, chain)
     draft = files.temporary_name(path)
     try:
         if kind == "icet":
-            count = _write_icet(run, points, draft, every)
+            count = _write_icet(run, points, draft, every or 1)
+        elif kind == "gif":
+            count = write_animation(run, points, draft, every)
+        elif kind in PICTURES:
+            count = write_picture(run, points, draft, kind, draw)
         else:
-            count = _write_frames(run, points, draft, kind, every)
+            count = _write_frames(run, points, draft, kind, every or 1)
         files.fsync(draft)
         files.rename(draft, path)
     finally:
         files.remove(draft)
     return count
+
+
+def _check_choice(kind: str, every: int | None, draw: int | None) -> None:
+    still = kind in PICTURES and kind != "gif"
+    if draw is not None and not still:
+        raise InputError(f"draw is for pictures of one configuration, not for {kind}")
+    if every is not None and still:
+        raise InputError("every is for series of draws; a picture shows one: give draw")
 
 
 def _format_of(path: Path, given: str | None) -> str:

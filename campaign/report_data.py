@@ -42,7 +42,8 @@ def page_data(run: Run, results: Mapping[str, Any], frames: int | None = None) -
     """
     points = [run.points[point["index"]] for point in results["points"]]
     fractions = list(results["points"][0]["fractions"])
-    lowest = min(point["energy"]["mean"] for point in results["points"])
+    means = [point["energy"]["mean"] for point in results["points"]]
+    lowest = min((mean for mean in means if mean is not None), default=0.0)
     return {
         "results": results,
         "relative_energy": relative_energies(results),

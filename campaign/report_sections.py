@@ -17,6 +17,7 @@ __all__ = [
     "fact_list",
     "fact_table",
     "headline",
+    "listed",
     "shells_section",
     "signed",
     "structure_section",
@@ -54,6 +55,17 @@ def signed(text: str) -> str:
 def capital(text: str) -> str:
     """Text with a capital first letter and all others as they are: Å and Cartesian stay."""
     return text[:1].upper() + text[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def banner(results: Mapping[str, Any]) -> str:

@@ -42,9 +42,9 @@ def structure_data(run: Run, points: Sequence[xr.Dataset], frames: int | None = 
     Plain data. ``fractional`` [n_atoms] are scaled positions, ``images`` [atom, i, j, k] what is
     drawn (an atom on a face stands on the far one, too), ``sites`` the atom of every site,
     ``tables`` and ``table_of_site`` its species. ``points`` hold ``draws``, ``energies``
-    [chain][draw] (eV per site), ``occupations``: the species of every site as bits, chain by chain
-    and draw by draw, in base64; and ``moved`` where positions were sampled: differences from
-    ``fractional`` in steps of 1/20000, and ``cells``.
+    [chain][draw] (eV per site, None where unknown), ``occupations``: the species of every site as
+    bits, chain by chain and draw by draw, in base64; and ``moved`` where positions were sampled:
+    differences from ``fractional`` in steps of 1/20000, and ``cells``.
     """
     lattice = run.lattice
     atoms = lattice.atoms
@@ -105,7 +105,9 @@ def _frames(  # noqa: PLR0917
     energies = part["energy"].to_numpy() / lattice.n_sites
     found: dict[str, Any] = {
         "draws": kept.tolist(),
-        "energies": [[float(f"{e:.8g}") for e in row] for row in energies],
+        "energies": [
+            [float(f"{e:.8g}") if np.isfinite(e) else None for e in row] for row in energies
+        ],
         "occupations": _packed(occupation, bits),
     }
     if "positions" in part:

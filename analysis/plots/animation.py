@@ -69,8 +69,8 @@ def ordering_frames(
     """
     figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
-    crystal = figure.add_axes((0.0, 0.0, 0.5, 0.92))
-    dot = _draw_series(figure.add_axes((0.68, 0.16, 0.29, 0.7)), values, label)
+    crystal = figure.add_axes((0.0, 0.0, 0.46, 0.92))
+    dot = _draw_series(figure.add_axes((0.74, 0.16, 0.24, 0.7)), values, label)
     caption = figure.text(0.02, 0.945, "")
     colours, hidden = species_colours(lattice), tuple(hide)
     for k, frame in enumerate(frames):

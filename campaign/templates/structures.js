@@ -71,7 +71,7 @@ window.showStructures = (data) => {
     viewer.setCell(cell);
     viewer.show(atomsOf(species, scaled, cell), styles(), css("--ink"));
     document.querySelectorAll("[data-swatch]").forEach((element) => { element.style.background = styles()[element.dataset.swatch].colour; });
-    const energy = point.energies[chain][frame].toFixed(4).replace("-", "−");
+    const energy = point.energies[chain][frame]?.toFixed(4).replace("-", "−") ?? "unknown";
     const text = `${points[p].written}, chain ${chain + 1}, draw ${(point.draws[frame] + 1).toLocaleString("en")} of ${points[p].n_draws.toLocaleString("en")}: ${energy} eV per site`;
     told.textContent = text;
     slider.setAttribute("aria-valuetext", text);

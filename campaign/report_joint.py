@@ -1,0 +1,259 @@
+"""What several runs say together: what tells them apart, a table of them, and joint figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..analysis.layout import TEMPERATURE
+from ..analysis.transition import kelvin
+from ..records import Run
+from .labels import energy_model
+from .numbers import worst
+from .report_parts import Figure, Section, Series, Table
+
+__all__ = ["Member", "joint_section", "members_of", "overview_section"]
+
+Results = Mapping[str, Any]
+
+
+class Member(NamedTuple):
+    """A run of a campaign: its name among the others, itself and what was found."""
+
+    name: str
+    run: Run
+    results: Results
+
+    @property
+    def material(self) -> tuple[str, str, str, str]:
+        """What has to be the same for runs to differ in nothing but size and temperature."""
+        return (
+            str(self.results["formula"]),
+            str(self.results["landscape"]),
+            _model(self.run),
+            _ensemble(self.run),
+        )
+
+
+def members_of(runs: Sequence[Run], results: Sequence[Results]) -> list[Member]:
+    """Name runs by what they differ in: formula, size, landscape, model, ensemble or directory."""
+    facts = [
+        {
+            "formula": str(found["formula"]),
+            "size": f"{found['n_sites']} sites",
+            "landscape": str(found["landscape"]),
+            "model": _model(run),
+            "ensemble": _ensemble(run),
+        }
+        for run, found in zip(runs, results, strict=True)
+    ]
+    varying = [key for key in facts[0] if len({fact[key] for fact in facts}) > 1]
+    names = [", ".join(fact[key] for key in varying) for fact in facts]
+    if len(set(names)) < len(names):
+        places = _places(runs)
+        names = [
+            f"{name} ({place})" if name else place
+            for name, place in zip(names, places, strict=True)
+        ]
+    return [Member(*entry) for entry in zip(names, runs, results, strict=True)]
+
+
+def _places(runs: Sequence[Run]) -> list[str]:
+    """Directories as far as they differ; numbers for runs in memory."""
+    paths = [str(run.attrs.get("path") or f"run {k + 1}") for k, run in enumerate(runs)]
+    short = [path.rstrip("/").rpartition("/")[2] for path in paths]
+    return short if len(set(short)) == len(short) else paths
+
+
+def _model(run: Run) -> str:
+    model = run.attrs.get("model")
+    return energy_model(run.config, model, {}) if model else "model not described"
+
+
+def _ensemble(run: Run) -> str:
+    section = run.config.get("ensemble")
+    return str(section.get("kind", "")) if isinstance(section, Mapping) else ""
+
+
+def overview_section(members: Sequence[Member]) -> Section:
+    """Table of the runs: material, size, what was sampled, how well, and what order was seen."""
+    rows = []
+    for name, run, results in members:
+        points = results["points"]
+        good = sum(point["converged"] for point in points)
+        ess = [worst(point)[0] for point in points]
+        known = [int(number.replace(",", "")) for number in ess if number != "–"]
+        rows.append(
+            [
+                name,
+                results["formula"],
+                results["n_sites"],
+                _span(results),
+                f"{good} of {len(points)}",
+                min(known) if known else None,
+                _transition(results),
+                "yes" if run.attrs.get("finished", True) else "no",
+            ]
+        )
+    columns = (
+        *("Run", "Formula", "Mixed sites", "Sampled", "Converged points", "Least ESS"),
+        *("Apparent ordering temperature", "Finished"),
+    )
+    return Section("Runs", tables=[Table(columns, rows)], key="runs")
+
+
+def _span(results: Results) -> str:
+    temperatures = sorted({point["temperature"] for point in results["points"]})
+    text = kelvin(temperatures[0])
+    if len(temperatures) > 1:
+        text = f"{temperatures[0]:,.6g}–{kelvin(temperatures[-1])}"
+    if results["layout"]["axis"] != TEMPERATURE:
+        values = [point["value"] for point in results["points"]]
+        symbol, _, unit = results["layout"]["title"].partition(" (")
+        text += f", {symbol} {min(values):g} to {max(values):g} {unit.rstrip(')')}".rstrip()
+    return text
+
+
+def _transition(results: Results) -> str:
+    found = results["transition"]
+    if found is None or found["status"] in {"none", "unknown"}:
+        return "–"
+    lower, upper = found["bracket"]["lower"], found["bracket"]["upper"]
+    text = {
+        "bracketed": f"{lower or 0.0:,.6g}–{kelvin(upper or 0.0)}",
+        "above": f"above {kelvin(lower or 0.0)}",
+        "below": "not bracketed",
+    }[found["status"]]
+    return text if found["converged"] else f"{text}, not converged"
+
+
+# ---- joint figures
+
+
+def joint_section(members: Sequence[Member]) -> Section | None:
+    """Quantities of all runs in common figures; None where no two runs share one."""
+    figures = [figure for figure in _figures(members) if _shared(figure)]
+    if not figures:
+        return None
+    return Section("Side by side", figures=figures, key="side-by-side")
+
+
+def _shared(figure: Figure) -> bool:
+    return len({series.name for series in figure.series}) > 1
+
+
+def _figures(members: Sequence[Member]) -> Iterator[Figure]:
+    titles = dict.fromkeys(str(member.results["layout"]["title"]) for member in members)
+    for title in titles:
+        group = [member for member in members if member.results["layout"]["title"] == title]
+        points = [point for member in group for point in member.results["points"]]
+        names = dict.fromkeys(name for point in points for name in point["orders"])
+        seen = {(member.results["transition"] or {}).get("order") for member in group}
+        for name in sorted(names, key=lambda name: name not in seen):
+            label = f"⟨|ψ|²⟩, {name}"
+            yield _figure(f"Order: {name}", title, label, group, _entry("orders", name))
+            if name in seen:
+                what = f"Binder cumulant: {name}"
+                yield _figure(what, title, "Binder cumulant", group, _entry("binder", name))
+        if any(point["heat_capacity"] for point in points):
+            label = "Heat capacity (k_B per site)"
+            yield _figure("Heat capacity", title, label, group, lambda p: p["heat_capacity"])
+        for name in dict.fromkeys(name for point in points for name in point["fractions"]):
+            heading = f"Composition: {name}"
+            yield _figure(heading, title, _capital(name), group, _entry("fractions", name))
+        if len({member.results["formula"] for member in group}) == 1:
+            label = "Energy (eV per site)"
+            yield _figure("Energy", title, label, group, lambda p: p["energy"])
+    yield from _slopes(members)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _entry(key: str, name: str) -> Callable[[Results], Results | None]:
+    return lambda point: point[key].get(name)
+
+
+def _curves(results: Results) -> list[tuple[str, bool, list[Results]]]:
+    """Points joined by a line: what tells their curve apart, whether it leads back, the points."""
+    layout = results["layout"]
+    found: dict[tuple[int, str | None], list[Results]] = {}
+    for point in results["points"]:
+        found.setdefault((point["curve"], point["direction"]), []).append(point)
+    return [
+        (
+            ", ".join(part for part in (layout["curves"][curve], way or "") if part),
+            bool(layout["returns"] and way == layout["directions"][1]),
+            points,
+        )
+        for (curve, way), points in found.items()
+    ]
+
+
+def _figure(
+    title: str,
+    x: str,
+    y: str,
+    members: Sequence[Member],
+    number_of: Callable[[Results], Results | None],
+) -> Figure:
+    series = []
+    for k, member in enumerate(members):
+        for curve, back, points in _curves(member.results):
+            kept = [(p["value"], n) for p in points if (n := number_of(p)) is not None]
+            if not any(number["mean"] is not None for _, number in kept):
+                continue
+            series.append(
+                Series(
+                    ", ".join(part for part in (member.name, curve) if part),
+                    [value for value, _ in kept],
+                    [number["mean"] for _, number in kept],
+                    [number["error"] for _, number in kept],
+                    converged=[number["converged"] for _, number in kept],
+                    line="dash" if back else "solid",
+                    colour=k if len(members) > 1 else None,
+                )
+            )
+    return Figure(title, x, y, series)
+
+
+def _slopes(members: Sequence[Member]) -> Iterator[Figure]:
+    """Slopes of the free energy against composition, which chemical potentials also are."""
+    pairs = dict.fromkeys(
+        (site, species)
+        for member in members
+        for point in member.results["points"]
+        for site, row in point["free_energy_slopes"].items()
+        for species in row
+    )
+    for site, species in pairs:
+        series = []
+        for k, member in enumerate(members):
+            for curve, back, points in _curves(member.results):
+                kept = [p for p in points if species in p["free_energy_slopes"].get(site, {})]
+                kept.sort(key=lambda p: p["composition"][site][species]["mean"])
+                if not kept:
+                    continue
+                shares = [p["composition"][site][species] for p in kept]
+                slopes = [p["free_energy_slopes"][site][species] for p in kept]
+                series.append(
+                    Series(
+                        ", ".join(part for part in (member.name, curve) if part),
+                        [share["mean"] for share in shares],
+                        [slope["mean"] for slope in slopes],
+                        [slope["error"] for slope in slopes],
+                        [share["error"] for share in shares],
+                        [slope["converged"] for slope in slopes],
+                        line="dash" if back else "solid",
+                        colour=k,
+                    )
+                )
+        yield Figure(
+            f"Slope of the free energy: {species} on {site}",
+            f"Fraction of {species} on {site}",
+            "∂f/∂c (eV per site)",
+            series,
+            "Where it falls, one phase is unstable.",
+            x_range=(0.0, 1.0),
+        )
