@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from alchemc.analysis.stability.order_names import order_name, symmetry_of
 from alchemc.errors import InputError
 from toys import bundled_table
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "ground_states.py"
 UNLIKE = 0.01 * np.array([[1.0, -1.0], [-1.0, 1.0]])  # eV, J σσ
 
 
@@ -397,3 +400,14 @@ def test_every_order_of_two_sites_is_named_on_a_cubic_net():
     found = enumerate_orderings(perovskite(), [2])
     named = [order_name(o.lattice, row) for o in found for row in o.occupations]
     assert sorted(named) == ["columnar", "layered", "rock-salt"]
+
+
+@pytest.mark.slow
+def test_the_example_ranks_the_orders_with_and_without_vibrations(tmp_path, capsys):
+    picture = tmp_path / "hull.svg"
+    runpy.run_path(str(EXAMPLE))["main"](["--cells", "2", "--figure", str(picture)])
+    said, *orders = capsys.readouterr().out.strip().splitlines()
+    assert "rock-salt ScTa" in said
+    assert [line.split()[0] for line in orders] == ["rock-salt", "columnar", "layered"]
+    assert all("0 imaginary modes" in line for line in orders)
+    assert "<svg" in picture.read_text()
