@@ -411,6 +411,14 @@ def test_a_cell_that_is_too_small_says_so_on_paths_and_in_caveats():
     assert line.attrs["trusted"]
     assert np.allclose(line.energy[:, 0], 0.25 * simple_cubic(line.q, (1.0,)))
     assert line.fits.sum() == 3  # 0, ¼¼¼ and ½½½
+    line = large.along(n_points=17)  # whatever the number of points, it stops where q fits
+    quarter = np.abs(line.q.to_numpy() - [0, 0.25, 0]).max(axis=1) < 1e-9
+    assert line.fits.to_numpy()[quarter].all()
+    assert quarter.any()
+    assert line.attrs["corners"][0][0] == "Γ"
+    assert len(np.unique(line.piece)) == 2
+    with pytest.raises(InputError, match="nowhere"):
+        large.along([(0, 0, 0), (0, 0, 0)])
     with pytest.raises(InputError, match="special points"):
         large.along("GQ7")
 

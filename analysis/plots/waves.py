@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,14 +59,16 @@ def plot_waves(
     line = waves.along(path, n_points)
     distance, bands = line.distance.to_numpy(), line.energy.to_numpy()
     style = "-" if line.attrs["trusted"] else "--"
-    for k in range(bands.shape[1]):
-        axes.plot(distance, bands[:, k], style, color=COLOURS[k % 6], linewidth=1.2)
+    pieces = line.piece.to_numpy()
+    for k, piece in product(range(bands.shape[1]), np.unique(pieces)):
+        here = pieces == piece
+        axes.plot(distance[here], bands[here, k], style, color=COLOURS[k % 6], linewidth=1.2)
     corners = line.attrs["corners"]
     fits = line.fits.to_numpy()
     for k in range(bands.shape[1]):
         axes.plot(
-            distance[fits], bands[fits, k], "o", color=COLOURS[k % 6], markersize=4.5, zorder=3,
-            label="fits the cell" if k == 0 else None,
+            distance[fits], bands[fits, k], "o", color=COLOURS[k % 6], markersize=4, zorder=3,
+            clip_on=False,
         )  # fmt: skip
     axes.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
     for _, place in corners:

@@ -23,9 +23,10 @@ from ...protocols import Hamiltonian
 from ...sublattice import is_whole, shown
 from ..caveats import MELTING, Caveat
 from .couplings import Couplings, alchemical_couplings
+from .paths import path_through
 from .rescaling import MeanFieldTemperature, Rescaling, arrangements, regression
 from .solving import Wave, covariance_root, solve, weighted
-from .stars import shown_vector, wave_cell
+from .stars import wave_cell
 from .telling import as_dict, caveats, range_text, statement
 
 __all__ = ["ConcentrationWaves", "concentration_waves"]
@@ -99,56 +100,36 @@ class ConcentrationWaves:
             Names of special points in ASE's form ("GXMR,GM"), or corners as vectors in units of the
             reciprocal wave cell; the standard path of the primitive cell unless given.
         n_points
-            How many points.
+            How many points at least; wave vectors that fit the cell come on top.
 
         Returns
         -------
-        ``energy`` in eV (point, band) with the coordinates ``distance`` (1/Å), ``q`` and ``fits``
-        (whether q fits the cell); attributes ``corners``, ``trusted`` and ``caveat``.
+        ``energy`` in eV (point, band) with the coordinates ``distance`` (1/Å), ``piece`` (counted
+        from jump to jump), ``q`` and ``fits`` (whether q fits the cell); attributes ``corners``,
+        ``trusted`` and ``caveat``.
         """
-        q, distance, corners = self._path(path, n_points)
-        bands = np.linalg.eigvalsh(weighted(self.couplings.fourier(q), self._root))
-        turns = q @ self.lattice.atoms.cell.array.T
+        line = path_through(
+            path,
+            n_points,
+            primitive=self.couplings.crystal.tiling.primitive,
+            wave_cell=self.wave_cell,
+            cell=self.lattice.atoms.cell.array,
+        )
+        bands = np.linalg.eigvalsh(weighted(self.couplings.fourier(line.q), self._root))
         return xr.Dataset(
             {"energy": (("point", "band"), bands, {"units": "eV"})},
             coords={
-                "distance": ("point", distance, {"units": "1/Å"}),
-                "q": (("point", "axis"), q @ self.wave_cell.T),
-                "fits": ("point", np.abs(turns - np.round(turns)).max(axis=1) < 1e-6),
+                "distance": ("point", line.distance, {"units": "1/Å"}),
+                "piece": ("point", line.piece),
+                "q": (("point", "axis"), line.q @ self.wave_cell.T),
+                "fits": ("point", line.fits),
             },
             attrs={
-                "corners": corners,
+                "corners": line.corners,
                 "trusted": self.decayed,
                 "caveat": "" if self.decayed else range_text(self),
             },
         )
-
-    def _path(
-        self, path: str | Sequence[Sequence[float]] | None, n_points: int
-    ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, float]]]:
-        """Points [n, 3] in 1/Å, the way to them, and the corners with their names."""
-        if not is_whole(n_points, least=2):
-            raise InputError(f"n_points is {shown(n_points)}; give a whole number, 2 or more")
-        if path is None or isinstance(path, str):
-            from ase.cell import Cell  # noqa: PLC0415
-
-            primitive = self.couplings.crystal.tiling.primitive
-            try:
-                line = Cell(primitive).bandpath(path, npoints=n_points)
-            except (KeyError, ValueError) as error:
-                raise InputError(f"path {path!r} names no special points here: {error}") from None
-            distance, ticks, names = line.get_linear_kpoint_axis()
-            named = [("Γ" if n == "G" else n, float(x)) for n, x in zip(names, ticks, strict=True)]
-            return line.kpts @ np.linalg.inv(primitive).T, np.asarray(distance), named
-        corners = np.asarray(path, dtype=float)
-        if corners.ndim != 2 or corners.shape[1:] != (3,) or len(corners) < 2:
-            raise InputError(f"path is {shown(path)}; give two or more vectors of three numbers")
-        cartesian = corners @ np.linalg.inv(self.wave_cell).T
-        way = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(cartesian, axis=0), axis=1)))
-        distance = np.linspace(0.0, way[-1], n_points)
-        q = np.stack([np.interp(distance, way, cartesian[:, axis]) for axis in range(3)], axis=1)
-        named = [(shown_vector(c), float(x)) for c, x in zip(corners, way, strict=True)]
-        return q, distance, named
 
     @cached_property
     def _root(self) -> np.ndarray:
