@@ -2,6 +2,12 @@
 
 from .animation import Frame, ordering_frames
 from .ground_states import plot_ground_states
+from .order import (
+    plot_diffuse_path,
+    plot_environments,
+    plot_structure_factor_map,
+    plot_warren_cowley_shells,
+)
 from .results import (
     plot_acceptance,
     plot_binder,
@@ -14,17 +20,31 @@ from .results import (
 from .short_range import plot_series, plot_warren_cowley
 from .sqs import plot_sqs_clusters, plot_sqs_energy, plot_sqs_short_range
 from .structure import plot_structure
+from .transitions import (
+    plot_barriers,
+    plot_cumulants,
+    plot_energy_distributions,
+    plot_finite_size,
+    plot_heat_capacities,
+)
 from .waves import plot_waves
 
 __all__ = [
     "Frame",
     "ordering_frames",
     "plot_acceptance",
+    "plot_barriers",
     "plot_binder",
     "plot_composition",
+    "plot_cumulants",
+    "plot_diffuse_path",
     "plot_energy",
+    "plot_energy_distributions",
+    "plot_environments",
+    "plot_finite_size",
     "plot_free_energy_slope",
     "plot_ground_states",
+    "plot_heat_capacities",
     "plot_heat_capacity",
     "plot_order",
     "plot_series",
@@ -32,6 +52,8 @@ __all__ = [
     "plot_sqs_energy",
     "plot_sqs_short_range",
     "plot_structure",
+    "plot_structure_factor_map",
     "plot_warren_cowley",
+    "plot_warren_cowley_shells",
     "plot_waves",
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,58 +14,16 @@ from ...errors import ConvergenceError, InputError
 from ...records import Run
 from ...statistics import Summary
 from ..caveats import Caveat, unconverged
-from .finite_size import (
-    Estimate,
-    Universality,
-    correction_exponent,
-    crossing,
-    crossing_shift,
-    extrapolated,
-    peak,
-    scaling_exponent,
-)
-from .multi_histogram import Curves, MultiHistogram
-from .order_of_transition import (
-    CONTINUOUS,
-    FIRST,
-    UNDECIDED,
-    Barrier,
-    Evidence,
-    barrier,
-    order_of_transition,
-)
+from .finite_size import Estimate
+from .multi_histogram import MultiHistogram
+from .order_of_transition import CONTINUOUS, UNDECIDED, Evidence, order_of_transition
 from .ordering_result import Combined, OrderingTemperature, combined
+from .size_estimates import Size, cumulant_at, estimates_of, size_of, universality_of
 from .transition_series import Order, TransitionSeries, merged, transition_series
 
-__all__ = ["UNIVERSALITY", "ordering_temperature"]
+__all__ = ["ordering_temperature"]
 
-UNIVERSALITY = {
-    "3D Ising": Universality("3D Ising", nu=0.629971, omega=0.82966),
-    "2D Ising": Universality("2D Ising", nu=1.0, omega=2.0),
-}
-"""Exponents that may be asked for. In three dimensions those of the conformal bootstrap (F. Kos, D.
-Poland, D. Simmons-Duffin and A. Vichi, J. High Energy Phys. 2016, 36, doi:10.1007/JHEP08(2016)036;
-D. Simmons-Duffin, J. High Energy Phys. 2017, 86, doi:10.1007/JHEP03(2017)086)."""
-
-ASSUMED_OMEGA = 1.0
 MELTING = 2500.0
-PEAKS = {
-    "heat capacity": "heat_capacity",
-    "susceptibility": "susceptibility",
-    "slope of ln⟨m²⟩": "log_slope",
-}
-CURVE_POINTS = 201
-
-
-class _Size(NamedTuple):
-    """All there is of one size."""
-
-    label: str
-    length: float
-    histogram: MultiHistogram
-    curves: Curves
-    barrier: Barrier | None
-    peaks: dict[str, np.ndarray | None]
 
 
 def ordering_temperature(
@@ -106,9 +63,9 @@ def ordering_temperature(
     sublattice
         Which sublattice orders; may be left out if there is only one.
     universality
-        "3D Ising", "2D Ising" or (ν, ω). Unless given, ν is fitted to the maxima of slopes, and ω
-        to the crossings where there are four or more (else it is taken to be 1, and ½ and 2 as
-        variants).
+        "3D Ising", "2D Ising" or (ν, ω). Unless given, ν is fitted to the maxima of slopes, and ω,
+        between ½ and 2, to the crossings where there are four or more (else it is taken to be 1);
+        both ends are variants.
     n_resamples
         Number of resamples.
     seed
@@ -145,17 +102,17 @@ def ordering_temperature(
     given = [runs] if isinstance(runs, Run | TransitionSeries) else list(runs)
     parts = [transition_series(r, order, sublattice) if isinstance(r, Run) else r for r in given]
     sizes = merged(parts)
-    known = _universality(universality)
+    known = universality_of(universality)
     rng = np.random.default_rng(seed)
     lengths, dimension = _geometry(sizes)
     _require_one_model(sizes)
     labels = _labels(sizes, lengths)
     rows = [
-        _of_size(label, length, MultiHistogram.of(size, rng, n_resamples))
+        size_of(label, length, MultiHistogram.of(size, rng, n_resamples))
         for label, length, size in zip(labels, lengths, sizes, strict=True)
     ]
     verdict, evidence = _verdict(rows, dimension)
-    estimates, exponents = _estimates(rows, verdict, known)
+    estimates, exponents = estimates_of(rows, verdict, known)
     if not estimates:
         raise ConvergenceError(_not_bracketed(rows))
     result = combined(estimates)
@@ -173,7 +130,7 @@ def ordering_temperature(
         chi2=result.chi2,
         dof=result.dof,
         exponents=exponents,
-        cumulant=_cumulant_there(rows, result.values, exponents),
+        cumulant=cumulant_at(rows, result.values, exponents),
         sizes=tuple(_row(row) for row in rows),
         caveats=tuple(caveats),
         converged=all(s.converged for row in rows for point in row.histogram.summaries
@@ -181,22 +138,6 @@ def ordering_temperature(
         landscape=str(sizes[0].kind.get("landscape", "")),
         curves=_curves(rows, sizes),
     )  # fmt: skip
-
-
-def _universality(given: str | tuple[float, float] | None) -> Universality | None:
-    if given is None:
-        return None
-    if isinstance(given, str):
-        if given not in UNIVERSALITY:
-            raise InputError(
-                f"universality {given!r} is unknown; the names are {', '.join(UNIVERSALITY)}, or "
-                "give (ν, ω)"
-            )
-        return UNIVERSALITY[given]
-    nu, omega = given
-    if not (nu > 0 and omega > 0):
-        raise InputError(f"universality = {given} cannot be used; ν and ω must be positive")
-    return Universality("given", float(nu), float(omega))
 
 
 # ---- sizes
@@ -255,152 +196,14 @@ def _labels(sizes: Sequence[TransitionSeries], lengths: Sequence[float]) -> list
     ]
 
 
-def _of_size(label: str, length: float, histogram: MultiHistogram) -> _Size:
-    curves = histogram.curves(np.linspace(*histogram.range, CURVE_POINTS))
-    fields = PEAKS | {"slope of U": "cumulant_slope"}
-    peaks = {
-        name: peak(histogram, attrgetter(field))
-        for name, field in fields.items()
-        if getattr(curves, field) is not None
-    }
-    top = curves.temperatures[int(np.argmax(curves.heat_capacity[:, 0]))]
-    return _Size(label, length, histogram, curves, barrier(histogram, float(top)), peaks)
-
-
-def _verdict(rows: Sequence[_Size], dimension: int) -> tuple[str, list[Evidence]]:
+def _verdict(rows: Sequence[Size], dimension: int) -> tuple[str, list[Evidence]]:
     barriers = [row.barrier for row in rows if row.barrier is not None]
     return order_of_transition(
         [row.length for row in rows], dimension, barriers, [row.curves for row in rows]
     )
 
 
-# ---- estimates
-
-
-def _estimates(
-    rows: Sequence[_Size], verdict: str, known: Universality | None
-) -> tuple[list[Estimate], dict[str, tuple[float, float]]]:
-    if len(rows) == 1:
-        return _apparent(rows[0]), {}
-    found: list[Estimate] = []
-    exponents: dict[str, tuple[float, float]] = {}
-    if verdict in {CONTINUOUS, UNDECIDED}:
-        continuous, exponents = _continuous(rows, known)
-        found += continuous
-    if verdict in {FIRST, UNDECIDED}:
-        found += _first_order(rows)
-    return found, exponents
-
-
-def _apparent(row: _Size) -> list[Estimate]:
-    top = row.peaks["heat capacity"]
-    if top is None:
-        return []
-    points = {row.label: (float(top[0, 0]), float(np.nanstd(top[0, 1:])))}
-    text = "maximum of the heat capacity of one cell"
-    return [Estimate("heat capacity", text, top[0], 0.0, points)]
-
-
-def _continuous(
-    rows: Sequence[_Size], known: Universality | None
-) -> tuple[list[Estimate], dict[str, tuple[float, float]]]:
-    lengths = np.array([row.length for row in rows])
-    nus, alternatives = _nu(rows, known)
-    if nus is None:
-        return [], {}
-    found: list[Estimate] = []
-    exponents = {"nu": (float(nus[0]), float(np.nanstd(nus[1:])))}
-    if rows[0].curves.cumulant is not None:
-        crossings, exponents["omega"] = _crossings(rows, nus, known)
-        found += crossings
-    omega = exponents.get("omega", (ASSUMED_OMEGA, 0.0))[0]
-    for name in PEAKS:
-        tops = [row.peaks.get(name) for row in rows]
-        kept = [k for k, top in enumerate(tops) if top is not None]
-        if len(kept) < 2:
-            continue
-        values = np.stack([top[0] for top in tops if top is not None])
-        columns = _shifts(lengths[kept], nus, omega)
-        others = {
-            label: _shifts(lengths[kept], other, omega) for label, other in alternatives.items()
-        }
-        text = f"maxima of the {name}, T_c + a L^(−1/ν)"
-        labels = [rows[k].label for k in kept]
-        found.append(extrapolated(name, text, labels, values, columns, others))
-    return found, exponents
-
-
-def _shifts(lengths: np.ndarray, nu: np.ndarray, omega: float) -> list[np.ndarray]:
-    """Leading shift of a maximum and its correction, L^(−1/ν) and L^(−1/ν − ω)."""
-    leading = lengths[:, None] ** (-1.0 / nu)
-    return [leading, leading * lengths[:, None] ** -omega]
-
-
-def _nu(
-    rows: Sequence[_Size], known: Universality | None
-) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-    """ν per resample, and other values that it might have."""
-    n = rows[0].curves.energy.shape[1]
-    if known is not None:
-        return np.full(n, known.nu), {}
-    found = {}
-    for name in ("slope of ln⟨m²⟩", "slope of U"):
-        tops = [(row.length, row.peaks.get(name)) for row in rows]
-        kept = [(length, top[1]) for length, top in tops if top is not None]
-        if len(kept) >= 2:
-            heights = np.stack([height for _, height in kept])
-            exponent = scaling_exponent([length for length, _ in kept], heights)
-            found[f"ν from the {name}"] = 1.0 / np.clip(exponent, 0.2, 10.0)
-    if not found:
-        return None, {}
-    return np.mean(list(found.values()), axis=0), found
-
-
-def _crossings(
-    rows: Sequence[_Size], nus: np.ndarray, known: Universality | None
-) -> tuple[list[Estimate], tuple[float, float]]:
-    """Estimate from the crossings of neighbouring sizes, and ω with its error."""
-    given = (known.omega if known else ASSUMED_OMEGA, 0.0)
-    found = [(a, b, crossing(a.histogram, b.histogram)) for a, b in pairwise(rows)]
-    kept = [(a, b, values) for a, b, values in found if values is not None]
-    if not kept:
-        return [], given
-    values = np.stack([v for _, _, v in kept])
-    pairs = [(a.length, b.length) for a, b, _ in kept]
-    omega: np.ndarray | float = given[0]
-    others = {}
-    if known is None and len(kept) >= 4:
-        omega = correction_exponent(values, pairs, nus)
-        given = (float(omega[0]), float(np.std(omega[1:])))
-    elif known is None:
-        others = {f"ω = {w:g}": [crossing_shift(pairs, nus, w)] for w in (0.5, 2.0)}
-    labels = [f"{a.label} and {b.label.removeprefix('L = ')}" for a, b, _ in kept]
-    text = "crossings of the cumulant, with c L^(−ω)"
-    shift = crossing_shift(pairs, nus, omega)
-    return [extrapolated("Binder crossings", text, labels, values, [shift], others)], given
-
-
-def _first_order(rows: Sequence[_Size]) -> list[Estimate]:
-    found = []
-    balanced = [
-        (row, row.barrier.equal_weight)
-        for row in rows
-        if row.barrier is not None and np.isfinite(row.barrier.equal_weight).mean() > 0.9
-    ]
-    tops = [(row, top[0]) for row in rows if (top := row.peaks["heat capacity"]) is not None]
-    for name, text, points in (
-        ("equal weight", "temperatures of equal weight, T_0 + a/N", balanced),
-        ("heat capacity", "maxima of the heat capacity, T_0 + a/N", tops),
-    ):
-        if len(points) < 2:
-            continue
-        values = np.stack([v for _, v in points])
-        shift = np.array([[1.0 / row.histogram.series.n_sites] for row, _ in points])
-        found.append(extrapolated(name, text, [row.label for row, _ in points], values, [shift]))
-    return found
-
-
-def _not_bracketed(rows: Sequence[_Size]) -> str:
+def _not_bracketed(rows: Sequence[Size]) -> str:
     row = rows[-1]
     low, high = row.histogram.range
     capacity = row.curves.heat_capacity[:, 0]
@@ -412,38 +215,12 @@ def _not_bracketed(rows: Sequence[_Size]) -> str:
     )
 
 
-def _cumulant_there(
-    rows: Sequence[_Size], values: np.ndarray, exponents: dict[str, tuple[float, float]]
-) -> tuple[float, float] | None:
-    """U at the transition of every resample, extrapolated in L^(−ω); of one size as it is."""
-    at: list[np.ndarray] = []
-    lengths = []
-    for row in rows:
-        low, high = row.histogram.range
-        if row.curves.cumulant is None or not low < values[0] < high:
-            continue
-        spread = max(6.0 * float(np.nanstd(values[1:])), 1e-6 * values[0])
-        t = np.linspace(max(low, values[0] - spread), min(high, values[0] + spread), 41)
-        u = row.histogram.curves(t).cumulant
-        assert u is not None  # noqa: S101
-        at.append(np.array([np.interp(x, t, u[:, r]) for r, x in enumerate(values)]))
-        lengths.append(row.length)
-    if not at:
-        return None
-    if len(at) < 3:
-        return float(at[-1][0]), float(np.nanstd(at[-1][1:]))
-    shift = np.array(lengths)[:, None] ** (-exponents.get("omega", (ASSUMED_OMEGA, 0.0))[0])
-    labels = [f"{length:g}" for length in lengths]
-    found = extrapolated("U", "", labels, np.stack(at), [shift])
-    return found.temperature, found.error
-
-
 # ---- what is told
 
 
 def _caveats(
     sizes: Sequence[TransitionSeries],
-    rows: Sequence[_Size],
+    rows: Sequence[Size],
     verdict: str,
     estimates: Sequence[Estimate],
     result: Combined,
@@ -477,7 +254,7 @@ def _caveats(
     return [*found, *unconverged(bad)]
 
 
-def _row(row: _Size) -> dict[str, Any]:
+def _row(row: Size) -> dict[str, Any]:
     """Plain data of one size."""
     histogram, walls = row.histogram, row.barrier
     overlap = histogram.overlap
@@ -505,7 +282,7 @@ def _row(row: _Size) -> dict[str, Any]:
     }
 
 
-def _curves(rows: Sequence[_Size], sizes: Sequence[TransitionSeries]) -> xr.Dataset:
+def _curves(rows: Sequence[Size], sizes: Sequence[TransitionSeries]) -> xr.Dataset:
     """Curves of all sizes with errors, for figures and tables."""
     units = {"energy": "eV", "heat_capacity": "kB", "susceptibility": "1/eV"}
     variables: dict[str, Any] = {}

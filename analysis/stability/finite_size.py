@@ -25,7 +25,7 @@ __all__ = [
 GRID = 401
 LEAST_FOUND = 0.9  # of the resamples
 LEAST_PROBABILITY = 0.01
-OMEGAS = np.geomspace(0.3, 4.0, 40)
+OMEGAS = np.geomspace(0.5, 2.0, 25)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def crossing_shift(
 def correction_exponent(
     values: np.ndarray, pairs: Sequence[tuple[float, float]], nu: np.ndarray
 ) -> np.ndarray:
-    """ω between 0.3 and 4 that fits crossings [n_pairs, 1 + n_resamples] best, per resample."""
+    """ω between ½ and 2 that fits crossings [n_pairs, 1 + n_resamples] best, per resample."""
     residuals = []
     for omega in OMEGAS:
         shift = crossing_shift(pairs, nu, omega)

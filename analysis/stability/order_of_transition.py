@@ -16,8 +16,9 @@ __all__ = ["Barrier", "Evidence", "barrier", "order_of_transition"]
 CONTINUOUS, FIRST, UNDECIDED = "continuous", "first order", "undecided"
 SIGMAS = 3.0
 SMOOTHING = 0.1  # standard deviation of the kernel over that of the energy
-GRID = 160
+GRID, MOST_GRID = 160, 1000
 LEAST_COUNT = 30.0  # samples within the kernel, for the distribution to be looked at
+CLEAR, LOW = 0.5, 1.0  # barriers in k_BT
 STEEP, FLAT = 0.75, 0.5  # exponents of the heat capacity over the dimension
 
 
@@ -56,9 +57,10 @@ class Evidence(NamedTuple):
 def barrier(histogram: MultiHistogram, temperature: float) -> Barrier:
     r"""Free-energy barrier between two peaks of the energy distribution, and where they balance.
 
-    P(E) is smoothed by a Gaussian of a tenth of its standard deviation (or of the distance between
-    levels). The line that touches ln P from above on both sides of a dent changes β until the peaks
-    are as high as one another, and the largest depth of the dent below it is
+    P(E) is smoothed by a Gaussian of a tenth of its standard deviation, or a fifth of that of the
+    narrower of two clear peaks, and at least of the distance between levels. The line that touches
+    ln P from above on both sides of a dent changes β until the peaks are as high as one another,
+    and the largest depth of the dent below it is
 
     .. math:: ΔF = \ln(P_\text{max}/P_\text{min})
 
@@ -79,20 +81,16 @@ def barrier(histogram: MultiHistogram, temperature: float) -> Barrier:
     weight = histogram.weights([temperature])[0]
     change = np.exp(histogram.log_denominator[0] - histogram.log_denominator)
     p = weight * change * histogram.sums[0]
-    p /= p.sum(axis=1, keepdims=True)
-    mean = float(p[0] @ bins)
-    width = float(np.sqrt(p[0] @ (bins - mean) ** 2))
-    narrow = max(SMOOTHING * width, _spacing(bins, mean, width))
-    low, high = max(bins[0], mean - 4 * width), min(bins[-1], mean + 4 * width)
-    grid = np.linspace(low, high, GRID)
-    kernel = np.exp(-0.5 * ((grid[:, None] - bins) / narrow) ** 2)
-    seen = kernel @ histogram.sums[0][0] >= LEAST_COUNT
-    # The longest stretch without a gap: isolated energies at the ends tell nothing.
-    grid, kernel = grid[_longest(seen)], kernel[_longest(seen)]
-    with np.errstate(divide="ignore"):
-        logs = np.log(p @ kernel.T)
-    dents = [_deepest(grid, row) for row in logs]
+    width = _width(bins, p[0])
+    grid, logs = _smoothed(histogram, weight, p, SMOOTHING * width)
     beta = 1.0 / (kB * temperature)
+    limits = tuple(1.0 / (kB * t) - beta for t in reversed(histogram.range))
+    _, bottom, _, depth, _ = _deepest(grid, logs[0], limits)
+    if depth > CLEAR:  # peaks that stand apart are narrower than both together
+        low = bins < grid[bottom]
+        narrower = min(_width(bins[side], p[0][side]) for side in (low, ~low))
+        grid, logs = _smoothed(histogram, weight, p, SMOOTHING * min(width, 2.0 * narrower))
+    dents = [_deepest(grid, row, limits) for row in logs]
     height = np.array([dent[3] for dent in dents])
     slope = np.array([dent[4] if dent[3] > 0 else np.nan for dent in dents])
     equal_height = 1.0 / (kB * (beta + slope))
@@ -162,8 +160,8 @@ def _of_barriers(barriers: Sequence[Barrier]) -> Evidence:
     if seen and growth > SIGMAS * error and heights[-1] > heights[-2]:
         text = f"The barrier between two peaks of the energy grows with size: {listed} k_BT."
         return Evidence("barrier", FIRST, text)
-    if not seen and heights[-1] < SIGMAS * 0.1:
-        text = f"The energy has one peak at the largest size (barriers {listed} k_BT)."
+    if not seen and growth < SIGMAS * error and heights[-1] + 2.0 * errors[-1] < LOW:
+        text = f"The energy has one peak within errors (barriers {listed} k_BT)."
         return Evidence("barrier", CONTINUOUS, text)
     if seen and growth < 0 and -growth > error:
         text = f"The barrier between two peaks of the energy does not grow: {listed} k_BT."
@@ -207,21 +205,42 @@ def _of_cumulant(curves: Sequence[Curves]) -> Evidence:
 # ---- the two peaks of one size
 
 
-def _spacing(bins: np.ndarray, mean: float, width: float) -> float:
-    """Distance between levels of the energy near its mean; next to nothing without levels."""
+def _width(energies: np.ndarray, weights: np.ndarray) -> float:
+    """Return the standard deviation of the energy."""
+    shares = weights / weights.sum()
+    return float(np.sqrt(shares @ (energies - shares @ energies) ** 2))
+
+
+def _smoothed(
+    histogram: MultiHistogram, weight: np.ndarray, p: np.ndarray, narrow: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grid of energies and ln P there, [n_rows, n_grid], up to a constant.
+
+    Nowhere less than a single sample would give, so that a dent that was never visited is as deep
+    as is known; the ends, where few samples lie, are cut off.
+    """
+    bins = histogram.energies
+    mean, width = float(p[0] @ bins / p[0].sum()), _width(bins, p[0])
     near = bins[np.abs(bins - mean) < width]
-    return float(np.diff(near).max()) if len(near) > 2 else 0.0
+    if len(near) > 2:
+        narrow = max(narrow, float(np.median(np.diff(near))))
+    low, high = max(bins[0], mean - 4 * width), min(bins[-1], mean + 4 * width)
+    grid = np.linspace(low, high, int(np.clip(4 * (high - low) / narrow, GRID, MOST_GRID)))
+    kernel = np.exp(-0.5 * ((grid[:, None] - bins) / narrow) ** 2)
+    seen = np.flatnonzero(kernel @ histogram.sums[0][0] >= LEAST_COUNT)
+    kept = slice(int(seen[0]), int(seen[-1]) + 1)
+    with np.errstate(divide="ignore"):
+        single = np.interp(grid[kept], bins, np.log(weight))
+        return grid[kept], np.maximum(np.log(p @ kernel[kept].T), single)
 
 
-def _longest(mask: np.ndarray) -> slice:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
-    starts, ends = edges[::2], edges[1::2]
-    best = int(np.argmax(ends - starts))
-    return slice(int(starts[best]), int(ends[best]))
+def _deepest(
+    x: np.ndarray, y: np.ndarray, limits: tuple[float, ...]
+) -> tuple[int, int, int, float, float]:
+    """Deepest dent of y below its concave hull: its left end, bottom, right end, depth, slope.
 
-
-def _deepest(x: np.ndarray, y: np.ndarray) -> tuple[int, int, int, float, float]:
-    """Deepest dent of y below its concave hull: its left end, bottom, right end, depth, slope."""
+    Slopes outside of the ``limits`` belong to temperatures that were not sampled.
+    """
     hull = [0]
     for n in range(1, len(x)):
         while len(hull) > 1 and (
@@ -235,6 +254,8 @@ def _deepest(x: np.ndarray, y: np.ndarray) -> tuple[int, int, int, float, float]
         if right - left < 2:
             continue
         slope = (y[right] - y[left]) / (x[right] - x[left])
+        if not limits[0] <= slope <= limits[1]:
+            continue
         depths = y[left] + slope * (x[left : right + 1] - x[left]) - y[left : right + 1]
         bottom = int(depths.argmax())
         if depths[bottom] > best[3]:

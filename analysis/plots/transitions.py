@@ -1,0 +1,176 @@
+"""Figures of order–disorder transitions, from the results of `ordering_temperature`."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...errors import InputError
+from ..stability.ordering_result import OrderingTemperature, with_error
+from .results import COLOURS, COLUMN, MARKERS
+
+__all__ = [
+    "plot_barriers",
+    "plot_cumulants",
+    "plot_energy_distributions",
+    "plot_finite_size",
+    "plot_heat_capacities",
+]
+
+
+def plot_cumulants(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+    """Cumulants U(T) of all sizes with their errors; they cross at a continuous transition.
+
+    Parameters
+    ----------
+    result
+        From `ordering_temperature`.
+    axes
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If no order parameter was given.
+    """
+    if "cumulant" not in result.curves:
+        raise InputError("the analysis was of energies alone; name an order to have cumulants")
+    return _curves(result, "cumulant", r"$U = 1 - \langle m^4\rangle/3\langle m^2\rangle^2$", axes)
+
+
+def plot_heat_capacities(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+    """Heat capacities per site of all sizes, in k_B, with their errors.
+
+    Parameters
+    ----------
+    result, axes
+        As for `plot_cumulants`.
+
+    Returns
+    -------
+    The figure.
+    """
+    return _curves(result, "heat_capacity", r"Heat capacity ($k_\mathrm{B}$ per site)", axes)
+
+
+def plot_energy_distributions(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+    """Energy distributions of all sizes, where both peaks are equally high if there are two.
+
+    Parameters
+    ----------
+    result, axes
+        As for `plot_cumulants`.
+
+    Returns
+    -------
+    The figure.
+    """
+    axes = axes if axes is not None else _new_axes()
+    for k, label in enumerate(result.curves["size"].to_numpy()):
+        row = result.curves.sel(size=label)
+        axes.plot(row["level_energy"], row["distribution"], color=COLOURS[k % 6], label=str(label))
+    axes.set_ylim(bottom=0)
+    return _finish(axes, "Energy (eV per site)", r"$P/P_\mathrm{max}$")
+
+
+def plot_barriers(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+    """Free-energy barrier between two peaks of the energy against size; it grows at first order.
+
+    Parameters
+    ----------
+    result, axes
+        As for `plot_cumulants`.
+
+    Returns
+    -------
+    The figure.
+    """
+    axes = axes if axes is not None else _new_axes()
+    lengths = [row["length"] for row in result.sizes]
+    heights = [row["barrier"] for row in result.sizes]
+    errors = [row["barrier_error"] for row in result.sizes]
+    axes.errorbar(lengths, heights, errors, fmt=MARKERS[0], color=COLOURS[0], capsize=2)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=min(0.0, *heights))
+    return _finish(axes, "L", r"Barrier ($k_\mathrm{B}T$)")
+
+
+def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+    """Temperatures of every estimate against 1/n_sites, and the one of the infinite crystal.
+
+    Crossings stand at the larger of their two sizes. The band is one standard error.
+
+    Parameters
+    ----------
+    result, axes
+        As for `plot_cumulants`.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If there is one size only.
+    """
+    if result.apparent:
+        raise InputError("one size has nothing to extrapolate; give runs of several sizes")
+    axes = axes if axes is not None else _new_axes()
+    sizes = {row["label"]: row["n_sites"] for row in result.sizes}
+    for k, estimate in enumerate(result.estimates):
+        points = list(estimate.points.items())
+        n_sites = [_larger(label, sizes) for label, _ in points]
+        t, errors = np.array([value for _, value in points]).T
+        axes.errorbar(
+            1.0 / np.array(n_sites), t, errors,
+            fmt=MARKERS[k % 6], color=COLOURS[k % 6], capsize=2, markersize=4.5,
+            label=estimate.name,
+        )  # fmt: skip
+    low, high = result.temperature - result.error, result.temperature + result.error
+    axes.axhspan(low, high, color="#999999", alpha=0.4, linewidth=0)
+    axes.axhline(result.temperature, color="#444444", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_title(f"{with_error(result.temperature, result.error)} K", fontsize="small")
+    return _finish(axes, "1 / number of sites", "Temperature (K)")
+
+
+def _larger(label: str, sizes: dict[str, int]) -> int:
+    """Sites of a size by its label, or of the larger of two that are joined by "and"."""
+    if label in sizes:
+        return sizes[label]
+    last = label.rsplit(" and ", maxsplit=1)[-1]
+    return next(n for name, n in sizes.items() if name.removeprefix("L = ") == last)
+
+
+def _curves(result: OrderingTemperature, quantity: str, label: str, axes: Axes | None) -> Figure:
+    axes = axes if axes is not None else _new_axes()
+    for k, size in enumerate(result.curves["size"].to_numpy()):
+        row = result.curves.sel(size=size)
+        t, y, error = (row[n].to_numpy() for n in ("temperature", quantity, f"{quantity}_error"))
+        colour = COLOURS[k % 6]
+        axes.plot(t, y, color=colour, linewidth=1.2, label=str(size))
+        axes.fill_between(t, y - error, y + error, color=colour, alpha=0.3, linewidth=0)
+    if np.isfinite(result.temperature):
+        axes.axvline(result.temperature, color="#444444", linewidth=0.8, linestyle=":")
+    return _finish(axes, "Temperature (K)", label)
+
+
+def _new_axes() -> Axes:
+    return Figure(figsize=COLUMN, layout="constrained").add_subplot()
+
+
+def _finish(axes: Axes, x_label: str, y_label: str) -> Figure:
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize="small")
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
+    return figure
