@@ -47,7 +47,7 @@ class Anchor(NamedTuple):
         if self.kind == "zero":
             here = (pool.beta == 0.0) & np.isfinite(pool.bias[:, self.composition])
             return self.ln_ways + float(solution.f[here][0])
-        mine = pool.composition == self.composition
+        mine = solution.composition == self.composition
         with np.errstate(divide="ignore"):
             log = np.log(solution.multiplicity[mine]) - solution.log_mixture[mine]
         # Both sums at β = 0; a pure composition, which has one energy, obeys it at any β.

@@ -120,13 +120,14 @@ def free_energy(
         found = anchor_of(pool, solution, alone=len(groups) == 1)
         anchors.append(found)
         here = np.unique(pool.composition)
-        one, kish, share = _averages(pool, solution, kelvin, found, detailed=True)
+        one = _averages(pool, solution, kelvin, found)
+        kish, share = _rested_on(pool, solution, kelvin)
         _reached(pool, kish, kelvin)
         for name in _QUANTITIES:
             values[name][:, here] = one[name][:, here]
         effective[:, here], doubtful[:, here] = kish[:, here], share[:, here]
         for b, again in enumerate(resolved(pool, solution, resamples, rng)):
-            part, _, _ = _averages(pool, again, kelvin, found)
+            part = _averages(pool, again, kelvin, found)
             for name in _QUANTITIES:
                 replicates[name][b][:, here] = part[name][:, here]
     error = error_of(replicates["free_energy"])
@@ -177,39 +178,50 @@ def _groups(pool: Pool) -> list[Pool]:
 
 
 def _averages(
-    pool: Pool, solution: Solution, kelvin: np.ndarray, anchor: Anchor, detailed: bool = False
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Values by name, effective draws, and the share of doubtful chains, [n_t, n_compositions]."""
+    pool: Pool, solution: Solution, kelvin: np.ndarray, anchor: Anchor
+) -> dict[str, np.ndarray]:
+    """Values by name, [n_temperatures, n_compositions]; NaN where there are no draws."""
     constant = anchor.constant(pool, solution)
     n_c, n_sites = len(pool.compositions), pool.observed.n_sites
-    where = pool.composition
-    with np.errstate(divide="ignore"):
-        log_times = np.log(solution.multiplicity) - solution.log_mixture
-    doubt = ~pool.converged[pool.state]
+    where, enthalpy = solution.composition, solution.enthalpy
     found = {name: np.full((len(kelvin), n_c), np.nan) for name in _QUANTITIES}
-    kish, share = np.zeros((2, len(kelvin), n_c))
     for t, temperature in enumerate(kelvin):
         beta = 1.0 / (kB * temperature)
-        log = log_times - beta * pool.enthalpy
-        top = np.full(n_c, -np.inf)
-        np.maximum.at(top, where, log)
-        with np.errstate(invalid="ignore"):
-            w = np.where(np.isfinite(log), np.exp(log - top[where]), 0.0)
+        w, top = _weights(solution, beta, n_c)
         total = np.bincount(where, w, n_c)
         seen = total > 0
         safe = np.where(seen, total, 1.0)
-        mean = np.bincount(where, w * pool.enthalpy, n_c) / safe
-        variance = np.bincount(where, w * (pool.enthalpy - mean[where]) ** 2, n_c) / safe
+        mean = np.bincount(where, w * enthalpy, n_c) / safe
+        variance = np.bincount(where, w * (enthalpy - mean[where]) ** 2, n_c) / safe
         ln_z = np.where(seen, top + np.log(safe), np.nan) + constant
         found["free_energy"][t] = -ln_z / beta / n_sites
         found["energy"][t] = np.where(seen, mean / n_sites, np.nan)
         found["heat_capacity"][t] = np.where(seen, beta**2 * variance / n_sites, np.nan)
-        if detailed:
-            kish[t] = np.where(
-                seen, total**2 / np.maximum(np.bincount(where, w**2, n_c), 1e-300), 0
-            )
-            share[t] = np.bincount(where, w * doubt, n_c) / safe
-    return found, kish, share
+    return found
+
+
+def _weights(solution: Solution, beta: float, n_c: int) -> tuple[np.ndarray, np.ndarray]:
+    """e^{−βH}/D of every draw over the largest of its composition, and ln of the largest."""
+    with np.errstate(divide="ignore"):
+        log = np.log(solution.multiplicity) - solution.log_mixture - beta * solution.enthalpy
+    top = np.full(n_c, -np.inf)
+    np.maximum.at(top, solution.composition, log)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(log), np.exp(log - top[solution.composition]), 0.0), top
+
+
+def _rested_on(pool: Pool, solution: Solution, kelvin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Effective draws, and the share of chains that did not converge, [n_t, n_compositions]."""
+    n_c, where = len(pool.compositions), pool.composition
+    doubt = ~pool.converged[pool.state]
+    kish, share = np.zeros((2, len(kelvin), n_c))
+    for t, temperature in enumerate(kelvin):
+        w, _ = _weights(solution, 1.0 / (kB * temperature), n_c)
+        total = np.bincount(where, w, n_c)
+        safe = np.where(total > 0, total, 1.0)
+        kish[t] = total**2 / np.where(total > 0, np.bincount(where, w**2, n_c), 1.0)
+        share[t] = np.bincount(where, w * doubt, n_c) / safe
+    return kish, share
 
 
 def _reached(pool: Pool, kish: np.ndarray, kelvin: np.ndarray) -> None:

@@ -29,6 +29,7 @@ M. R. Shirts and D. L. Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015),
 doi:10.1007/s10822-015-9840-9."""
 
 _PAIR_DRAWS = 300
+_SAME_ENERGY = 1e-8  # eV
 _CHANCE = 1e-5
 """Probability that points which agree are said to contradict one another."""
 
@@ -36,12 +37,15 @@ _CHANCE = 1e-5
 class Solution(NamedTuple):
     """Free energies of the states and what every draw weighs.
 
-    ``f`` [n_states] are the states' dimensionless free energies but for a constant; a draw stands
-    for e^{−log_mixture} of the measure, with D = Σ_k N_k e^{f_k − u_k(x)}; ``multiplicity`` [n] is
-    how often it counts, one but in resamples.
+    ``f`` [n_states] are the states' dimensionless free energies but for a constant. By draw, or by
+    kind of draw: ``enthalpy`` (eV) and ``composition``; ``log_mixture``, with which it stands for
+    1/D of the measure, D = Σ_k N_k e^{f_k − u_k(x)}; ``multiplicity``, how often there is such a
+    one.
     """
 
     f: np.ndarray
+    enthalpy: np.ndarray
+    composition: np.ndarray
     log_mixture: np.ndarray
     multiplicity: np.ndarray
 
@@ -59,7 +63,8 @@ def solved(pool: Pool) -> Solution:
     """
     start = _linked(pool)
     f, log_mixture = _mbar(pool, start)
-    solution = Solution(f, log_mixture, np.ones(len(pool.state)))
+    ones = np.ones(len(pool.state))
+    solution = Solution(f, pool.enthalpy, pool.composition, log_mixture, ones)
     _agreement(pool, solution)
     return solution
 
@@ -74,18 +79,25 @@ def resolved(
     231 (1988), doi:10.1080/01621459.1988.10478591).
     """
     owned = [np.flatnonzero(pool.state_of_block == k) for k in range(len(pool.beta))]
+    # Draws of one energy and composition weigh the same: there are few such kinds on a lattice.
+    key = np.stack([np.round(pool.enthalpy / _SAME_ENERGY), pool.composition])
+    _, first, kind = np.unique(key, axis=1, return_index=True, return_inverse=True)
+    kind = kind.reshape(-1)
+    ln_d = solution.log_mixture[first]
     with np.errstate(under="ignore"):
-        weights = np.exp(
-            solution.f[:, None] - pool.reduced(slice(None), slice(None)) - solution.log_mixture
-        )
+        weights = np.exp(solution.f[:, None] - pool.reduced(slice(None), first) - ln_d)
     for _ in range(resamples):
         times = np.zeros(len(pool.state_of_block), dtype=int)
         for mine in owned:
             np.add.at(times, rng.choice(mine, size=max(1, len(mine) - 1)), 1)
-        multiplicity = times[pool.block].astype(float)
-        numbers = np.bincount(pool.state, multiplicity, len(pool.beta))
+        number = times[pool.block].astype(float)
+        multiplicity = np.bincount(kind, number, len(first))
+        numbers = np.bincount(pool.state, number, len(pool.beta))
         shift, mixture = _newton(weights, multiplicity, numbers)
-        yield Solution(solution.f + shift, solution.log_mixture + np.log(mixture), multiplicity)
+        yield Solution(
+            solution.f + shift, pool.enthalpy[first], pool.composition[first],
+            ln_d + np.log(mixture), multiplicity,
+        )  # fmt: skip
 
 
 def _newton(
