@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -99,8 +99,8 @@ def anion_environments(
         "environment": labels,
         "neighbours": ("environment", [sum(kind) for kind in kinds]),
     }
-    attrs = {"long_name": f"fraction of the {anion} atoms", "units": "1", "anion": anion}
-    attrs |= {"sublattice": name, "shell_ends_at": shells.longest}
+    attrs: dict[str, Any] = {"long_name": f"fraction of the {anion} atoms", "units": "1"}
+    attrs |= {"anion": anion, "sublattice": name, "shell_ends_at": shells.longest}
     result = describe(
         xr.DataArray(series, dims=("draw", "chain", "environment"), coords=coords, attrs=attrs)
     )

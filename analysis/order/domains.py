@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -128,7 +128,7 @@ def domains(
         return finder.measures(flat, least)
 
     series = measured(lattice, occupations, {"domains": meter})["domains"]
-    attrs = {"long_name": "antiphase domains", "sublattice": finder.name}
+    attrs: dict[str, Any] = {"long_name": "antiphase domains", "sublattice": finder.name}
     attrs["bond_length"], attrs["area_per_bond"] = finder.length, finder.area
     coords = {"measure": list(MEASURES), "units": ("measure", ["1", "1", "1", "1", "1", "Å²"])}
     result = describe(

@@ -16,6 +16,7 @@ from .amplitudes import UNITS, Sample, Weights, scattering_weights
 from .wave_vectors import (
     WaveVectors,
     chosen_sublattices,
+    common_parent,
     path_points,
     plane_points,
     wave_vectors,
@@ -358,6 +359,9 @@ def structure_factor_map(
         result[name] = (("x", "y"), values, variable.attrs)
     result["length"] = (("x", "y"), flat["length"].to_numpy().reshape(shape), {"units": "1/Å"})
     result.attrs |= {"u": grid.u.tolist(), "v": grid.v.tolist(), "origin": grid.origin.tolist()}
+    metric = 2 * np.pi * np.linalg.inv(common_parent(lattice, names).vectors).T
+    for name, vector in (("u_length", grid.u), ("v_length", grid.v)):
+        result.attrs[name] = float(np.linalg.norm(vector @ metric))  # 1/Å
     return result.set_coords(["h", "k", "l", "length"])
 
 
