@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 MAP_COLOURS = "viridis"
+STYLES = ("-", "--", "-.")
+"""Lines that lie upon one another stay visible, as do their markers, of falling size."""
 
 
 def plot_structure_factor_map(
@@ -92,7 +94,10 @@ def plot_structure_factor_map(
 
 
 def plot_diffuse_path(
-    tables: xr.Dataset | Mapping[str, xr.Dataset], axes: Axes | None = None
+    tables: xr.Dataset | Mapping[str, xr.Dataset],
+    axes: Axes | None = None,
+    *,
+    logarithmic: bool = True,
 ) -> Figure:
     """Diffuse intensity in Laue units along a path; dotted lines are random arrangements.
 
@@ -102,6 +107,8 @@ def plot_diffuse_path(
         From `diffuse_path`, or several by name, such as a temperature each, on one path.
     axes
         Where to draw; a new figure unless given.
+    logarithmic
+        Whether the intensity is drawn on a logarithmic axis: peaks are often far above the rest.
 
     Returns
     -------
@@ -147,7 +154,10 @@ def plot_diffuse_path(
     for corner in first.attrs["corners"][1:-1]:
         axes.axvline(corner, color="0.85", linewidth=0.6, zorder=0)
     axes.set_xlim(first.attrs["corners"][0], first.attrs["corners"][-1])
-    axes.set_ylim(bottom=0)
+    if logarithmic:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_ylabel("Diffuse intensity (Laue units)")
     return _finished(axes, any(named))
 
@@ -281,7 +291,8 @@ def _marked(  # noqa: PLR0917
     """Markers with error bars, joined by a line; open ones did not converge."""
     colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
     bars = np.where(np.isfinite(errors), errors, 0.0)
-    axes.errorbar(x, means, bars, label=name, color=colour, linewidth=1.2, capsize=2)
+    style = STYLES[k % len(STYLES)]
+    axes.errorbar(x, means, bars, label=name, color=colour, linewidth=1.2, ls=style, capsize=2)
     for mask, face in ((converged, colour), (~converged, "white")):
         axes.plot(
             x[mask],
