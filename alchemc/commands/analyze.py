@@ -159,12 +159,13 @@ class _SoFar:
     def tables(self, found: Status) -> RenderableType:
         """Tables for a terminal; how far the run is before the first draws."""
         from rich.console import Group
+        from rich.text import Text
 
         from ..campaign.tables import result_tables, status_table
 
         results = self._of(found)
         tables = [status_table(found)] if results is None else result_tables(results, terminal())
-        return Group(*tables, state_line(found))
+        return Group(*tables, Text(state_line(found)))
 
     def line(self, found: Status) -> str:
         """Newest point with draws in a line."""

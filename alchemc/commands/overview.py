@@ -45,6 +45,7 @@ def status(directory: RunArgument, as_json: AsJson = False, watch: WatchOption =
     from dataclasses import asdict
 
     from rich.console import Group
+    from rich.text import Text
 
     from ..campaign.runs import describe
     from ..campaign.tables import status_table
@@ -53,7 +54,12 @@ def status(directory: RunArgument, as_json: AsJson = False, watch: WatchOption =
         if as_json:
             raise InputError("--json and --watch exclude each other; give one of them")
         try:
-            look_again(directory, watch, lambda s: Group(status_table(s), state_line(s)), _progress)
+            look_again(
+                directory,
+                watch,
+                lambda s: Group(status_table(s), Text(state_line(s))),
+                _progress,
+            )
         except KeyboardInterrupt:
             return INTERRUPTED
     found = describe(directory)
