@@ -13,8 +13,9 @@ from ase.formula import non_metals
 
 from ...errors import InputError
 from ...lattice import Lattice
-from ..estimates import describe, measured, sites_of, species_labels
+from ..estimates import as_chains, describe, measured, sites_of, species_labels
 from .first_shells import first_shells
+from .statements import UNCONVERGED, with_error
 
 __all__ = ["anion_environments"]
 
@@ -104,16 +105,25 @@ def anion_environments(
     result = describe(
         xr.DataArray(series, dims=("draw", "chain", "environment"), coords=coords, attrs=attrs)
     )
-    counts = np.bincount(_first(lattice, occupations)[counter.sites], minlength=len(species))
+    first = np.asarray(as_chains(lattice, occupations)[0, 0])
+    counts = np.bincount(first[counter.sites], minlength=len(species))
     result["random"] = ("environment", counter.random(counts))
+    result.attrs["statement"] = _statement(result)
     return result
 
 
-def _first(lattice: Lattice, occupations: xr.DataArray | np.ndarray) -> np.ndarray:
-    if isinstance(occupations, xr.DataArray):
-        lead = {name: 0 for name in occupations.dims if name != "site"}
-        return occupations.isel(lead).to_numpy()
-    return np.asarray(occupations).reshape(-1, lattice.n_sites)[0]
+def _statement(table: xr.Dataset) -> str:
+    """Tell the environment whose share differs most from that of random arrangements."""
+    off = np.nan_to_num(np.abs(table["mean"] - table["random"]).to_numpy(), nan=0.0)
+    row = table.isel(environment=int(np.argmax(off + 1e-9 * table["mean"].to_numpy())))
+    random = float(row["random"])
+    known = f" ({100 * random:.3g} % in random arrangements)" if np.isfinite(random) else ""
+    doubt = "" if bool(row["converged"]) else UNCONVERGED
+    share = with_error(100 * float(row["mean"]), 100 * float(row["error"]), " %")
+    return (
+        f"Of the {table.attrs['anion']} atoms, {share} are in the environment "
+        f"{row['environment'].item()}{known}.{doubt}"
+    )
 
 
 def _chosen_anion(lattice: Lattice, anion: str | None) -> str:

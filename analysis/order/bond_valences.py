@@ -15,6 +15,7 @@ from ...lattice import VACANCY, Lattice
 from ..estimates import LazyChains, as_chains, blocks_of_draws, describe
 from .bond_valence_table import OXYGEN_R0, USUAL_B
 from .moving import MovingAtoms
+from .statements import UNCONVERGED, with_error
 
 __all__ = ["bond_valence_sums"]
 
@@ -126,6 +127,10 @@ def bond_valence_sums(
     result["instability"] = whole["mean"].assign_attrs(units="e")
     result["instability_error"] = whole["error"].assign_attrs(units="e")
     result["instability_converged"] = whole["converged"]
+    found = with_error(float(whole["mean"]), float(whole["error"]), " e")
+    doubt = "" if bool(whole["converged"]) else UNCONVERGED
+    ideal = "" if atoms.moving else " All configurations have the same positions."
+    result.attrs["statement"] = f"The global instability index is {found}.{ideal}{doubt}"
     return result
 
 

@@ -12,8 +12,9 @@ from scipy.sparse.csgraph import connected_components
 from ...errors import InputError
 from ...lattice import Lattice
 from ...neighbours import PeriodicTree
-from ..estimates import describe, measured, sites_of
+from ..estimates import as_chains, describe, measured, sites_of
 from .registered import ordered_arrangement, variants_of
+from .statements import UNCONVERGED, with_error
 
 __all__ = ["DomainMap", "domain_map", "domains"]
 
@@ -134,7 +135,9 @@ def domains(
     result = describe(
         xr.DataArray(series, dims=("draw", "chain", "measure"), coords=coords, attrs=attrs)
     )
-    result["random"] = ("measure", finder.random(_first(lattice, occupations), least))
+    first = np.asarray(as_chains(lattice, occupations)[0, 0])
+    result["random"] = ("measure", finder.random(first, least))
+    result.attrs["statement"] = _statement(result)
     return result
 
 
@@ -187,11 +190,19 @@ def domain_map(
     )
 
 
-def _first(lattice: Lattice, occupations: xr.DataArray | np.ndarray) -> np.ndarray:
-    if isinstance(occupations, xr.DataArray):
-        lead = {name: 0 for name in occupations.dims if name != "site"}
-        return occupations.isel(lead).to_numpy()
-    return np.asarray(occupations).reshape(-1, lattice.n_sites)[0]
+def _statement(table: xr.Dataset) -> str:
+    def of(measure: str, factor: float, unit: str) -> str:
+        row = table.sel(measure=measure)
+        return with_error(factor * float(row["mean"]), factor * float(row["error"]), unit)
+
+    random = 100 * float(table["random"].sel(measure="broken bonds"))
+    telling = table["converged"].sel(measure=["largest domain", "broken bonds"])
+    doubt = "" if bool(telling.all()) else UNCONVERGED
+    return (
+        f"The largest domain holds {of('largest domain', 100, ' %')} of the sites and "
+        f"{of('broken bonds', 100, ' %')} of the nearest-neighbour bonds are broken "
+        f"({random:.3g} % in random arrangements).{doubt}"
+    )
 
 
 class _Finder:

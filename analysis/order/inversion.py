@@ -11,6 +11,7 @@ from ...errors import InputError
 from ...lattice import Lattice
 from ..estimates import describe, measured, species_labels
 from .first_shells import first_shells
+from .statements import UNCONVERGED, with_error
 
 __all__ = ["inversion_degree", "tetrahedral_sites"]
 
@@ -151,6 +152,12 @@ def inversion_degree(
         xr.DataArray(series[:, :, :2], dims=("draw", "chain", "kind", "species"), coords=coords)
     )
     result["occupancy"], result["occupancy_error"] = occupancy["mean"], occupancy["error"]
+    found = with_error(float(result["mean"]), float(result["error"]))
+    doubt = "" if bool(result["converged"]) else UNCONVERGED
+    result.attrs["statement"] = (
+        f"The inversion is {found}: that share of the tetrahedral sites is without "
+        f"{labels[chosen]} (0 normal, 1 inverse, {float(result['random']):.3f} at random).{doubt}"
+    )
     return result
 
 

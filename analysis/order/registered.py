@@ -14,6 +14,7 @@ from ...lattice import Lattice
 from ...neighbours import PeriodicTree
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import NAMED_ORDERS, ordering_vector
+from .statements import UNCONVERGED, with_error
 
 __all__ = ["Variants", "ordered_arrangement", "site_order", "variants_of"]
 
@@ -358,6 +359,20 @@ def _table(  # noqa: PLR0917
     result = result.assign_coords(
         site=measure.sites, species=list(species), class_of_site=("site", measure.of_site)
     )
+    result.attrs["statement"] = _statement(result)
     result["occupancy"] = (("site", "species"), mean)
     result["occupancy_error"] = (("site", "species"), error)
     return result
+
+
+def _statement(table: xr.Dataset) -> str:
+    parts = [
+        f"{with_error(float(row['mean']), float(row['error']))} on the sites of "
+        f"{row['species_of_class'].item()} ({float(row['random']):.3g} in random arrangements)"
+        for row in (table.isel({"class": c}) for c in range(table.sizes["class"]))
+    ]
+    doubt = "" if bool(table["converged"].all()) else UNCONVERGED
+    return (
+        f"Relative to the reference order, η is {'; '.join(parts)}; perfect order is 1, and the "
+        f"best of the variants is above 0 for any arrangement.{doubt}"
+    )

@@ -25,9 +25,9 @@ NEUTRON_LENGTHS: dict[str, float] = dict(
 )
 """Bound coherent scattering lengths of the elements in their natural abundance, real part, in fm.
 
-V. F. Sears, Neutron News 3, 26 (1992), doi:10.1080/10448639208218770. Elements without a natural
-abundance are those of their longest-lived isotope in that table. Strong absorbers (B, Cd, Sm, Eu,
-Gd, Dy) have an imaginary part besides, and depend on the energy of the neutrons.
+V. F. Sears, Neutron News 3, 26 (1992), doi:10.1080/10448639208218770. An element without natural
+abundance has the value of the one isotope in that table. Strong absorbers (B, Cd, Sm, Eu, Gd, Dy)
+have an imaginary part besides, and depend on the energy of the neutrons.
 """
 
 # Element, then a1 a2 a3 a4 b1 b2 b3 b4 c.

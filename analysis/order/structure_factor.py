@@ -1,8 +1,8 @@
-"""Structure factors: intensities, their Bragg and diffuse parts, partials, maps and paths."""
+"""Structure factors: intensities, their Bragg and diffuse parts, and those of species pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -13,21 +13,10 @@ from ...errors import InputError
 from ...lattice import VACANCY, Lattice
 from ..estimates import describe
 from .amplitudes import UNITS, Sample, Weights, scattering_weights
-from .wave_vectors import (
-    WaveVectors,
-    chosen_sublattices,
-    common_parent,
-    path_points,
-    plane_points,
-    wave_vectors,
-)
+from .statements import UNCONVERGED, with_error
+from .wave_vectors import WaveVectors, chosen_sublattices, wave_vectors
 
-__all__ = [
-    "diffuse_path",
-    "partial_structure_factors",
-    "structure_factor",
-    "structure_factor_map",
-]
+__all__ = ["partial_structure_factors", "structure_factor"]
 
 SAME_PHASE = 1e-3
 
@@ -53,7 +42,8 @@ def structure_factor(
     phase, so that in an ensemble that visits all translated copies ⟨F⟩ vanishes unless q is a
     reciprocal vector of the parent crystal. The Bragg part is ``|⟨F⟩|²/N`` there and zero
     elsewhere, the diffuse part is the rest: superlattice peaks of an ordered crystal count as
-    diffuse here and grow with N, which is how to tell them. The Laue monotonic unit is what an
+    diffuse here and grow with N, which is how to tell them. (A reference with displaced atoms has no
+    translations: then ``|⟨F⟩|²/N`` is called Bragg at every q.) The Laue monotonic unit is what an
     infinite random alloy scatters at every q, ``Σ_s (N_s/N) [Σ_k c_k f_k² − (Σ_k c_k f_k)²]`` over
     the sublattices s (M. von Laue, Ann. Phys. 56, 497 (1918)); for two species
     c(1 − c)(f_1 − f_2)².
@@ -130,7 +120,6 @@ def _intensities(sample: Sample, weights: Weights) -> xr.Dataset:
         "units": units,
         "weights": weights if isinstance(weights, str) else "given",
         "sublattices": list(sample.names),
-        "statement": "Superlattice peaks count as diffuse; they grow with the number of sites.",
     }
     result = describe(xr.DataArray(power / n_sites, dims=dims, coords=coords, attrs=attrs))
     diffuse = describe(xr.DataArray(rest, dims=dims, coords=coords))
@@ -145,7 +134,23 @@ def _intensities(sample: Sample, weights: Weights) -> xr.Dataset:
         result["diffuse_laue_error"] = ("q", diffuse["error"].to_numpy() / laue, {"units": "1"})
     result["random"] = ("q", random, {"units": units})
     result["fundamental"] = ("q", fundamental)
+    result.attrs["statement"] = _statement(result)
     return result
+
+
+def _statement(table: xr.Dataset) -> str:
+    """Tell the strongest point that is no reciprocal vector of the parent crystal."""
+    values = np.where(table["fundamental"], -np.inf, table["diffuse_laue"])
+    if not np.isfinite(values).any():
+        return "All of these are reciprocal vectors of the parent crystal, or nothing contrasts."
+    row = table.isel(q=int(np.nanargmax(values)))
+    found = with_error(float(row["diffuse_laue"]), float(row["diffuse_laue_error"]))
+    doubt = "" if bool(row["diffuse_converged"]) else UNCONVERGED
+    return (
+        f"Of the points that are no reciprocal vectors of the parent crystal, {row['q'].item()} "
+        f"scatters most: {found} Laue units. Short-range order has there what does not depend on "
+        f"the cell; a superlattice peak grows with the number of sites.{doubt}"
+    )
 
 
 def _mean(field: np.ndarray, sample: Sample) -> np.ndarray:
@@ -299,124 +304,3 @@ def _shares(sample: Sample) -> np.ndarray:
         on_sites = sum(counts.get(symbol, 0.0) for counts in sample.counts.values())
         held[k] = on_sites + symbols.count(symbol)
     return held / sample.n_sites
-
-
-# ---- maps and paths
-
-
-def structure_factor_map(
-    lattice: Lattice,
-    occupations: xr.DataArray | np.ndarray,
-    plane: str | Mapping[str, Sequence[float]] = "hk0",
-    weights: Weights = "x-ray",
-    *,
-    extent: tuple[float, float] = (2.0, 2.0),
-    sublattices: str | Sequence[str] | None = None,
-    spectators: bool = False,
-    positions: xr.DataArray | np.ndarray | None = None,
-    cells: xr.DataArray | np.ndarray | None = None,
-) -> xr.Dataset:
-    """Intensities on a plane of reciprocal space, at all points of a grid that fit the cell.
-
-    Parameters
-    ----------
-    lattice, occupations, weights, sublattices, spectators, positions, cells
-        As for `structure_factor`.
-    plane
-        "hk0", "h0l", "0kl" or "hhl", with another number for the 0 ("hk1/2"), or a mapping with
-        the vectors ``u`` and ``v``, and ``origin``, in units of the parent's reciprocal cell.
-    extent
-        How far along u and v, in units of them.
-
-    Returns
-    -------
-    Dataset over (x, y), the multiples of u and v, with the variables of `structure_factor`.
-
-    Raises
-    ------
-    InputError
-        As for `structure_factor`, and for a plane that is unknown or does not fit the cell.
-
-    Examples
-    --------
-    >>> from alchemc import builders
-    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
-    >>> occupation = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, np.random.default_rng(0))
-    >>> table = structure_factor_map(lattice, occupation, "hk1/2", extent=(1, 1))
-    >>> dict(table.sizes)
-    {'x': 3, 'y': 3}
-    """
-    names = chosen_sublattices(lattice, sublattices)
-    grid = plane_points(lattice, plane, names, extent)
-    flat = structure_factor(
-        lattice, occupations, grid.q, weights, sublattices=names,
-        spectators=spectators, positions=positions, cells=cells,
-    )  # fmt: skip
-    shape = (len(grid.x), len(grid.y))
-    result = xr.Dataset(coords={"x": grid.x, "y": grid.y}, attrs=dict(flat.attrs))
-    for name, variable in {**flat.data_vars, **flat.reset_coords(drop=False)[list("hkl")]}.items():
-        values = variable.to_numpy().reshape(shape)
-        result[name] = (("x", "y"), values, variable.attrs)
-    result["length"] = (("x", "y"), flat["length"].to_numpy().reshape(shape), {"units": "1/Å"})
-    result.attrs |= {"u": grid.u.tolist(), "v": grid.v.tolist(), "origin": grid.origin.tolist()}
-    metric = 2 * np.pi * np.linalg.inv(common_parent(lattice, names).vectors).T
-    for name, vector in (("u_length", grid.u), ("v_length", grid.v)):
-        result.attrs[name] = float(np.linalg.norm(vector @ metric))  # 1/Å
-    return result.set_coords(["h", "k", "l", "length"])
-
-
-def diffuse_path(
-    lattice: Lattice,
-    occupations: xr.DataArray | np.ndarray,
-    path: str | Sequence[Any] = "ΓXMRΓ",
-    weights: Weights = "x-ray",
-    *,
-    zone: Sequence[float] = (0.0, 0.0, 0.0),
-    sublattices: str | Sequence[str] | None = None,
-    positions: xr.DataArray | np.ndarray | None = None,
-    cells: xr.DataArray | np.ndarray | None = None,
-    spectators: bool = False,
-) -> xr.Dataset:
-    """Diffuse intensity along a path through the parent's Brillouin zone.
-
-    Only points that fit the cell are given, so that a path through a small cell has few.
-
-    Parameters
-    ----------
-    lattice, occupations, weights, sublattices, spectators, positions, cells
-        As for `structure_factor`.
-    path
-        Corners: letters Γ, X, M, R of a simple cubic net of sites, or vectors.
-    zone
-        A vector added to the whole path, such as (1, 1, 0), to measure around a Bragg peak.
-
-    Returns
-    -------
-    Dataset over ``q`` with the variables of `structure_factor` and the coordinate ``distance``
-    along the path (1/Å); the attributes ``corners`` and ``corner_names`` say where its corners are.
-
-    Raises
-    ------
-    InputError
-        As for `structure_factor`, and if a corner is unknown or fewer than two points fit.
-
-    Examples
-    --------
-    >>> from alchemc import builders
-    >>> lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(2, 2, 2))
-    >>> occupation = lattice.random({"B": {"Sc": 0.5, "Ta": 0.5}}, np.random.default_rng(0))
-    >>> diffuse_path(lattice, occupation)["q"].values.tolist()
-    ['(0 0 0)', '(1/2 0 0)', '(1/2 1/2 0)', '(1/2 1/2 1/2)', '(0 0 0)']
-    """
-    names = chosen_sublattices(lattice, sublattices)
-    points, distance, ticks = path_points(lattice, path, names, zone)
-    result = structure_factor(
-        lattice, occupations, points, weights, sublattices=names,
-        spectators=spectators, positions=positions, cells=cells,
-    )  # fmt: skip
-    result = result.assign_coords(distance=("q", distance, {"units": "1/Å"}))
-    result.attrs |= {
-        "corners": [float(where) for where, _ in ticks],
-        "corner_names": [name for _, name in ticks],
-    }
-    return result
