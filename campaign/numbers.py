@@ -63,8 +63,8 @@ def worst(point: Mapping[str, Any]) -> tuple[str, str]:
     decisive = list(decisive_numbers(point).values())
     sizes, rhats = ([number[name] for number in decisive] for name in ("ess", "rhat"))
     return (
-        "–" if None in sizes else f"{math.floor(min(sizes)):,}",
-        "–" if None in rhats else f"{max(rhats):.3f}",
+        "–" if None in sizes or not sizes else f"{math.floor(min(sizes)):,}",
+        "–" if None in rhats or not rhats else f"{max(rhats):.3f}",
     )
 
 

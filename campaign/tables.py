@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..analysis.layout import TEMPERATURE, layout, unit_of
 from ..potentials.catalogue import element_ranges
-from .numbers import compact, verdict, worst
+from .numbers import compact, decisive_numbers, verdict, worst
 
 if TYPE_CHECKING:
     from ..potentials.catalogue import ModelEntry
@@ -181,7 +181,9 @@ def model_lines(models: Iterable[ModelEntry]) -> list[str]:
 def results_csv(results: Results) -> str:
     """One row per point and quantity: mean, standard error, ESS, R-hat, verdict.
 
-    Coordinates besides the temperature stand in columns of their own, after the others.
+    Coordinates besides the temperature stand in columns of their own, after the others, and before
+    them the way where a scan goes there and back. A row ``decisive`` has no mean: its ESS is the least and
+    its R-hat the largest of what the verdict on the point rests on.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -189,14 +191,29 @@ def results_csv(results: Results) -> str:
     names.pop("temperature", None)
     columns = ["temperature_K", "quantity", "mean", "error", "ess", "rhat", "converged"]
     units = {n: f"{n}_{unit_of(n)}" if unit_of(n) else n for n in names}
-    writer.writerow([*columns, *units.values()])
+    returns = bool((results.get("layout") or {}).get("returns"))
+    writer.writerow([*columns, *(["way"] if returns else []), *units.values()])
     for point in results["points"]:
-        place = [point["coordinates"].get(name, "") for name in names]
-        for name, number in _quantities(point):
+        place = [point["direction"] or ""] if returns else []
+        place += [point["coordinates"].get(name, "") for name in names]
+        for name, number in [*_quantities(point), ("decisive", _decisive(point))]:
             fields = [number[key] for key in ("mean", "error", "ess", "rhat", "converged")]
             shown = ["" if value is None else value for value in fields]
             writer.writerow([point["temperature"], name, *shown, *place])
     return stream.getvalue()
+
+
+def _decisive(point: Results) -> dict[str, Any]:
+    """Least ESS and largest R-hat of a point, and its verdict, as a number without a mean."""
+    numbers = decisive_numbers(point).values()
+    sizes, rhats = ([number[name] for number in numbers] for name in ("ess", "rhat"))
+    return {
+        "mean": None,
+        "error": None,
+        "ess": None if not sizes or None in sizes else min(sizes),
+        "rhat": None if not rhats or None in rhats else max(rhats),
+        "converged": point["converged"],
+    }
 
 
 def _quantities(point: Results) -> list[tuple[str, Mapping[str, Any]]]:

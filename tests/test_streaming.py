@@ -1,5 +1,7 @@
 """Trajectories larger than memory, damage found while reading, and runs that are still going on."""
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -19,6 +21,7 @@ import xarray as xr
 from alchemc import analysis, campaign
 from alchemc.analysis import analyze_run, estimates
 from alchemc.analysis.estimates import LazyChains, as_chains, blocks_of_draws
+from alchemc.campaign import tables
 from alchemc.campaign.export import export_run
 from alchemc.campaign.samples import SampleWriter, open_point
 from alchemc.campaign.stored_arrays import StoredArray
@@ -364,12 +367,21 @@ def test_bad_input_of_watching_is_one_line(toy_run, arguments, message, capsys, 
 # ---- complete output for machines
 
 
-def test_csv_and_json_hold_every_number_of_the_table(tmp_path):
+def test_csv_and_json_hold_every_number_of_the_table():
     run, _, _ = exact_run((1500.0, 3000.0), n_draws=150)
-    results = analyze_run(run)
-    text = campaign.tables.results_csv(results)
+    results = json.loads(json.dumps(analyze_run(run)))
+    rows = list(csv.DictReader(io.StringIO(tables.results_csv(results))))
     for point in results["points"]:
-        for number in (point["energy"], point["heat_capacity"], *point["orders"].values()):
-            assert str(number["mean"]) in text
-            assert str(number["error"]) in text
-            assert str(number["ess"]) in text
+        mine = {r["quantity"]: r for r in rows if float(r["temperature_K"]) == point["temperature"]}
+        shown = {"energy_eV_per_site": point["energy"], "acceptance": point["acceptance"]}
+        shown |= {"heat_capacity_kB_per_site": point["heat_capacity"]}
+        shown |= {f"order {name}": number for name, number in point["orders"].items()}
+        for name, number in shown.items():
+            for key in ("mean", "error", "ess", "rhat"):
+                assert float(mine[name][key]) == number[key]
+        cells = tables._cells(results, point)
+        decisive = mine["decisive"]
+        assert cells["ESS"] == f"{int(float(decisive['ess'])):,}"
+        assert cells["R-hat"] == f"{float(decisive['rhat']):.3f}"
+        assert (decisive["converged"] == "True") == point["converged"]
+        assert len(cells) == len(shown) + 4  # with the temperature, ESS, R-hat and the verdict
