@@ -5,8 +5,9 @@
 
 - mgcao: all compositions in cells of up to 6 cations at one lattice constant, of up to 4 with
   positions and cell relaxed; and the lowest energy of a canonical run beside the hull.
-- pst: Sc and Ta half and half in cells of up to 8 formula units, relaxed up to 6. A small cell
-  holds fewer tilts of the octahedra, so those of up to 4 are relaxed again where 2×2×2 fits.
+- pst: Sc and Ta half and half in cells of up to 8 formula units, relaxed up to 6.
+- tilted: a small cell holds fewer tilts of the octahedra, so the arrangements of up to 4 formula
+  units are relaxed again in cells that 2×2×2 fits, from one start and from four.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def ideal(lattice):
     return AlchemicalMACE(lattice, "bundled", device="cpu")
 
 
-def relaxed(lattice):
-    return Relaxed(ideal(lattice), fmax=FMAX, cell="full")
+def relaxed(lattice, references=1):
+    return Relaxed(ideal(lattice), fmax=FMAX, cell="full", references=references)
 
 
 def search(parent, build, sizes, composition=None, multiple=1):
@@ -64,16 +65,26 @@ def mgcao():
     return stored
 
 
+PEROVSKITE = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09)
+HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
+
+
 def pst():
-    parent = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09)
-    half = {"B": {"Sc": 0.5, "Ta": 0.5}}
-    stored = {"a_A": 4.09, "ideal": search(parent, ideal, range(1, 9), half)[1]}
-    stored["relaxed"] = search(parent, relaxed, range(1, 7), half)[1]
-    stored["tilted"] = search(parent, relaxed, range(1, 5), half, multiple=2)[1]
+    stored = {"a_A": 4.09, "ideal": search(PEROVSKITE, ideal, range(1, 9), HALF)[1]}
+    stored["relaxed"] = search(PEROVSKITE, relaxed, range(1, 7), HALF)[1]
     return stored
 
 
-PARTS = {"mgcao": mgcao, "pst": pst}
+def tilted():
+    return {
+        f"{n} starts": search(
+            PEROVSKITE, lambda lattice, n=n: relaxed(lattice, n), range(1, 5), HALF, multiple=2
+        )[1]
+        for n in (1, 4)
+    }
+
+
+PARTS = {"mgcao": mgcao, "pst": pst, "tilted": tilted}
 
 
 def main():

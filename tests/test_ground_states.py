@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from ase.build import bulk
 from scipy.optimize import linprog
 
@@ -259,6 +260,12 @@ def test_no_arrangement_of_a_supercell_is_lower_than_its_enumerated_hull():
     states = lattice.enumerate()
     energies = PairHamiltonian(lattice, tables).energy(states)
     assert abs(found.below_hull(lattice, states, energies)) < 1e-12  # the end members touch it
+    labelled = [
+        xr.DataArray(values.reshape(4, 64, *values.shape[1:]), dims=("draw", "chain", *rest))
+        for values, rest in ((states, ("site",)), (energies, ()))
+    ]
+    turned = labelled[1].transpose("chain", "draw")
+    assert abs(found.below_hull(lattice, labelled[0], turned)) < 1e-12
     # Enumerated in too small cells, or with energies of another landscape, it is noticed.
     small = ground_states(parent, pairs(*tables), [1])
     deepest = max(mixed - e / 8 for e, s in zip(energies, states, strict=True)

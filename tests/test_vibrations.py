@@ -289,6 +289,24 @@ def test_the_error_of_a_shift_is_that_of_the_free_energies_over_the_slope():
     assert found.converged
 
 
+def test_an_occupation_drawn_twice_is_displaced_once():
+    model = chain(("Mg", "Ca"), 4, 2.0)
+    calls, plain = [], model.forces_at
+
+    def counted(occupations, positions, cells):
+        calls.append(len(occupations))
+        return plain(occupations, positions, cells)
+
+    model.forces_at = counted
+    states = np.array([[0, 1, 0, 1], [0, 0, 1, 1]])[[0, 1, 0, 0, 1, 0]]
+    found = harmonic_free_energy(model, states.reshape(3, 2, 4), 300.0)
+    assert sum(calls) == 6 + 3 * 2 * 12  # two occupations, the first with two steps
+    assert (found.quanta == found.quanta[[0, 1, 0, 0, 1, 0]]).all()
+    assert (found.draws, found.chains) == (3, 2)
+    with pytest.raises(InputError, match="every n-th draw"):
+        harmonic_free_energy(model, np.zeros((1001, 4), int), 300.0)
+
+
 # ---- refusals and plain data
 
 

@@ -13,6 +13,8 @@ from .results import COLOURS, COLUMN
 __all__ = ["plot_ground_states"]
 
 NAMED = 6
+PLANE = (4.2, 3.2)
+"""Width and height in inches of a figure with a scale of colours."""
 
 
 def plot_ground_states(found: GroundStates, axes: Axes | None = None) -> Figure:
@@ -54,7 +56,8 @@ def plot_ground_states(found: GroundStates, axes: Axes | None = None) -> Figure:
             "or two"
         )
     if axes is None:
-        axes = Figure(figsize=COLUMN, layout="constrained").add_subplot()
+        size = COLUMN if len(varying) == 1 else PLANE
+        axes = Figure(figsize=size, layout="constrained").add_subplot()
     (_over_a_line if len(varying) == 1 else _over_a_plane)(found, varying, axes)
     axes.set_xlabel(f"Fraction of {found.labels[varying[0]]}")
     axes.spines[["top", "right"]].set_visible(False)
@@ -74,13 +77,21 @@ def _over_a_line(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
     axes.plot(x[corners], energy[corners], "-", color=COLOURS[0], linewidth=1.2)
     axes.plot(x[low], energy[low], "o", color=COLOURS[0], markersize=5, label="on the hull")
     for index in [i for i, d in found.depths.items() if d > found.tolerance][:NAMED]:
-        one = found.arrangement(index)
+        side = int(np.sign(np.round(x[index] - x.mean(), 6)))  # away from the line to the next
         axes.annotate(
-            one.order or one.formula, (x[index], energy[index]), xytext=(0, -9),
-            textcoords="offset points", ha="center", fontsize="x-small",
+            _name(found, index), (x[index], energy[index]), xytext=(6 * side, -5 if side else -12),
+            textcoords="offset points", ha=("right", "center", "left")[side + 1],
+            fontsize="x-small",
         )  # fmt: skip
     axes.margins(y=0.14)
-    axes.set_ylabel("Formation energy (meV per site)")
+    axes.set_ylabel("Formation energy\n(meV per site)")
+
+
+def _name(found: GroundStates, index: int) -> str:
+    """Names of the orders that are as low at the composition of a corner, or its formula."""
+    alike = np.abs(found.composition[found.indices] - found.composition[index]).max(axis=1) < 1e-9
+    orders = [found.arrangement(int(i)).order for i in found.indices[alike]]
+    return ", ".join(filter(None, orders)) or found.arrangement(index).formula
 
 
 def _over_a_plane(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:

@@ -177,7 +177,12 @@ class GroundStates:
             coords={"variable": list(self.labels)},
         )
 
-    def below_hull(self, lattice: Lattice, occupations: np.ndarray, energies: np.ndarray) -> float:
+    def below_hull(
+        self,
+        lattice: Lattice,
+        occupations: xr.DataArray | np.ndarray,
+        energies: xr.DataArray | np.ndarray,
+    ) -> float:
         """How far samples get below the hull, in eV per site: positive where they do.
 
         A run that finds less energy than the hull has at its composition shows that the cells
@@ -198,6 +203,9 @@ class GroundStates:
             If shapes disagree, sublattices differ or a composition lies outside those enumerated.
         """
         chains = as_chains(lattice, occupations)
+        if isinstance(energies, xr.DataArray):
+            order = [name for name in ("draw", "chain") if name in energies.dims]
+            energies = energies.transpose(*order).to_numpy()
         energies = np.asarray(energies, dtype=float).reshape(-1)
         if len(energies) != chains.shape[0] * chains.shape[1]:
             raise InputError(

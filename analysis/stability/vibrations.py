@@ -24,6 +24,7 @@ STEP = 0.005  # Å
 FMAX = 0.01  # eV/Å
 SOFTEST = 0.05  # THz; slower modes cannot be told from zero
 MOST_ERROR = 0.02  # of the largest force constant
+MOST_STRUCTURES = 1000
 STATISTICS = ("quantum", "classical")
 
 
@@ -36,8 +37,8 @@ class HarmonicFreeEnergy:
     ``energies`` in eV at the positions; ``residual_forces`` in eV/Å, the largest there, and
     ``residual_energies``, by which a harmonic crystal would be lower at its minimum.
     ``asymmetry`` and ``drift``: errors of the force constants as parts of the largest one.
-    ``step_change`` [n_temperatures]: change of the first one's quantum free energy in eV per cell
-    when the displacement ``step`` (Å) is halved. ``draws`` and ``chains``: the axes the
+    ``step_change`` [n_temperatures]: change of the first stable one's quantum free energy in eV per
+    cell when the displacement ``step`` (Å) is halved. ``draws`` and ``chains``: the axes the
     occupations had.
     """
 
@@ -208,10 +209,10 @@ def harmonic_free_energy(
 ) -> HarmonicFreeEnergy:
     r"""Harmonic vibrational free energy of occupations, at the Γ point of the supercell.
 
-    Force constants are central differences of forces, 6 n_atoms force calls for each occupation
-    (twice that for the first, to see whether the step matters); the three translations are
-    projected out. Masses are ASE's; a vacancy has none. See A. van de Walle and G. Ceder, Rev. Mod.
-    Phys. 74, 11 (2002), doi:10.1103/RevModPhys.74.11.
+    Force constants are central differences of forces, 6 n_atoms force calls for each distinct
+    occupation (as many again for the first, at half the step, to see whether it matters); the three
+    translations are projected out. Masses are ASE's; a vacancy has none. See A. van de Walle and
+    G. Ceder, Rev. Mod. Phys. 74, 11 (2002), doi:10.1103/RevModPhys.74.11.
 
     Parameters
     ----------
@@ -219,7 +220,7 @@ def harmonic_free_energy(
         A relaxed landscape (`Relaxed`), whose minima are taken, or an energy model of positions.
     occupations
         [n_sites], [n_replicas, n_sites] or [draw, chain, n_sites]: ordered arrangements, or draws
-        of a run (a few dozen at most: each takes seconds to minutes).
+        of a run (a few dozen: each takes seconds to minutes; more than 1,000 are refused).
     temperatures
         In K.
     positions, cells
@@ -258,6 +259,11 @@ def harmonic_free_energy(
         raise InputError(f'imaginary is {imaginary!r}; give "refuse" or "report"')
     lattice: Lattice = hamiltonian.lattice
     chains = as_chains(lattice, occupations)
+    if chains.shape[0] * chains.shape[1] > MOST_STRUCTURES:
+        raise InputError(
+            f"{chains.shape[0] * chains.shape[1]} occupations are too many for a finite difference "
+            f"of each (at most {MOST_STRUCTURES}): take every n-th draw"
+        )
     rows = lattice.check(np.asarray(chains).reshape(-1, lattice.n_sites))
     model, places, boxes = _where(hamiltonian, rows, positions, cells)
     energies, pulls = forces(model, rows, places, boxes)
@@ -269,7 +275,13 @@ def harmonic_free_energy(
     quanta = np.full((len(rows), 3 * max(map(len, atoms)) - 3), np.nan)
     left, asymmetry, drift = np.zeros((3, len(rows)))
     halved = np.full(len(kelvin), np.nan)
+    first: dict[bytes, int] = {}
     for n, row in enumerate(rows):
+        same = first.setdefault(row.tobytes() + places[n].tobytes() + boxes[n].tobytes(), n)
+        if same < n:  # drawn before, and at the same minimum
+            for column in (quanta, left, asymmetry, drift):
+                column[n] = column[same]
+            continue
         masses = atomic_masses[_numbers(lattice, row)[atoms[n]]]
         constants = force_constants(model, row, places[n], boxes[n], atoms[n], step)
         _check_constants(n, constants.asymmetry, constants.drift, step)
@@ -283,7 +295,7 @@ def harmonic_free_energy(
             continue
         pull = pulls[n, atoms[n]].ravel()
         left[n] = 0.5 * pull @ np.linalg.pinv(constants.matrix, rcond=1e-6) @ pull
-        if n == 0:
+        if np.isnan(halved).all():
             finer = force_constants(model, row, places[n], boxes[n], atoms[n], step / 2)
             halved = _change(own, modes_of(finer.matrix, masses), kelvin)
     return HarmonicFreeEnergy(
