@@ -43,10 +43,10 @@ def structure_factor(
     reciprocal vector of the parent crystal. The Bragg part is ``|⟨F⟩|²/N`` there and zero
     elsewhere, the diffuse part is the rest: superlattice peaks of an ordered crystal count as
     diffuse here and grow with N, which is how to tell them. (A reference with displaced atoms has
-    no translations: then ``|⟨F⟩|²/N`` is called Bragg at every q.) The Laue monotonic unit is what an
-    infinite random alloy scatters at every q, ``Σ_s (N_s/N) [Σ_k c_k f_k² − (Σ_k c_k f_k)²]`` over
-    the sublattices s (M. von Laue, Ann. Phys. 56, 497 (1918)); for two species
-    c(1 − c)(f_1 − f_2)².
+    no translations: then ``|⟨F⟩|²/N`` is called Bragg at every q.) The Laue monotonic unit is what
+    an infinite random alloy scatters at every q, ``Σ_s (N_s/N) [Σ_k c_k f_k² − (Σ_k c_k f_k)²]``
+    over the sublattices s (M. von Laue, Ann. Phys. 56, 497 (1918)); for two species c(1 − c)(f_1 −
+    f_2)².
 
     Parameters
     ----------
