@@ -1,0 +1,97 @@
+"""What bias special quasirandom structures of Pb(Sc,Ta)O3 carry, for two potentials.
+
+``python benchmarks/sqs.py [--only bundled-64 …] [--runs DIR]``: campaigns on ideal positions by
+surrogate chains (finished ones are kept in DIR), then ``compare_sqs``, into
+``benchmarks/results/sqs.json``. One thread. ``bundled-64`` is examples/pb_sc_ta_o3_64.toml;
+``bundled-8`` is examples/demo.toml with energies of relaxed positions beside those of ideal ones;
+``chgnet-32`` needs the extra ``chgnet``.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that would wait busily
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from alchemc import Relaxed, campaign, open_run
+from alchemc.analysis import compare_sqs, generate_sqs
+
+HERE = Path(__file__).parent
+RESULT, EXAMPLES = HERE / "results" / "sqs.json", HERE.parent / "examples"
+HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
+CHGNET = """
+title = "Pb(Sc,Ta)O3, CHGNet, 160 atoms: ideal positions"
+[structure]
+prototype = "perovskite"
+A = "Pb"
+B = ["Sc", "Ta"]
+X = "O"
+a = 4.08
+supercell = [4, 4, 2]
+[sublattices.B]
+composition = { Sc = 0.5, Ta = 0.5 }
+[potential]
+kind = "chgnet"
+[ensemble]
+kind = "canonical"
+temperatures = [9000, 7000, 5800, 5000, 4400]
+[sampler]
+kind = "surrogate"
+[run]
+chains = 4
+draws = 60
+seed = 20240
+"""
+SYSTEMS = {
+    "bundled-64": (lambda: campaign.load_config(EXAMPLES / "pb_sc_ta_o3_64.toml"), 2048, 16, False),
+    "bundled-8": (lambda: campaign.load_config(EXAMPLES / "demo.toml"), 256, 12, True),
+    "chgnet-32": (lambda: campaign.parse_config(CHGNET), 128, 8, False),
+}
+"""Campaign, random arrangements, draws whose forces are computed, and whether to relax, too."""
+
+
+def measure(name: str, runs: Path) -> dict:
+    config, n_random, n_evaluated, relax = SYSTEMS[name]
+    folder = runs / name
+    start = time.perf_counter()
+    if not folder.exists():
+        campaign.start_run(config(), folder)
+    seconds = {"sampling": time.perf_counter() - start}
+    run = open_run(folder)
+    model = run.hamiltonian()
+    start = time.perf_counter()
+    structures = generate_sqs(run.lattice, HALF, n=8)
+    seconds["generation"] = time.perf_counter() - start
+    start = time.perf_counter()
+    found = compare_sqs(
+        run, structures, model,
+        relaxed=Relaxed(model, fmax=0.05) if relax else None,
+        n_random=n_random, n_evaluated=n_evaluated,
+    )  # fmt: skip
+    seconds["comparison"] = time.perf_counter() - start
+    return {"title": run.config["title"], "seconds": seconds, **found.to_dict()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--runs", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = options.runs or Path(scratch)
+        runs.mkdir(parents=True, exist_ok=True)
+        for name in options.only:
+            results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+            results[name] = measure(name, runs)
+            RESULT.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            print(f"{name}: {results[name]['statement']}\n")
+
+
+if __name__ == "__main__":
+    main()
