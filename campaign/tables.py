@@ -181,9 +181,9 @@ def model_lines(models: Iterable[ModelEntry]) -> list[str]:
 def results_csv(results: Results) -> str:
     """One row per point and quantity: mean, standard error, ESS, R-hat, verdict.
 
-    Coordinates besides the temperature stand in columns of their own, after the others, and before
-    them the way where a scan goes there and back. A row ``decisive`` has no mean: its ESS is the least and
-    its R-hat the largest of what the verdict on the point rests on.
+    Coordinates besides the temperature stand in columns of their own, after the others; before them
+    the way, where a scan goes there and back. A row ``decisive`` has no mean: its ESS is the least
+    and its R-hat the largest of what the verdict on the point rests on.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

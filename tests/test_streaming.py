@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.sparse import csr_array
 
 from alchemc import analysis, campaign
-from alchemc.analysis import analyze_run, estimates
+from alchemc.analysis import analyze_run, estimates, warren_cowley_series
 from alchemc.analysis.estimates import LazyChains, as_chains, blocks_of_draws
+from alchemc.analysis.order import short_range
 from alchemc.campaign import tables
 from alchemc.campaign.export import export_run
 from alchemc.campaign.samples import SampleWriter, open_point
@@ -188,6 +190,47 @@ def test_compositions_and_charges_come_from_the_same_pass(tmp_path):
     for point, dataset in zip(results["points"], points, strict=True):
         exact = dataset["occupation"].mean()
         assert point["composition"]["B"]["Ta"]["mean"] == pytest.approx(float(exact), abs=1e-12)
+
+
+def plain_alpha(lattice, flat, shell, pair):
+    """α of a species pair by a plain sum over the pairs of a shell, [n]."""
+    i, j = lattice.shells(shell)[-1].pairs.T
+    found = ((flat[:, i] == pair[0]) & (flat[:, j] == pair[1])).mean(axis=1)
+    return 1.0 - found / ((flat == pair[0]).mean(axis=1) * (flat == pair[1]).mean(axis=1))
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """Three species on a net whose 78th shell has 144 sites, beyond what a byte can hold."""
+    lattice = perovskite(2, 2, 2, species=("Sc", "Ta", "Nb"))
+    fractions = {"B": {"Sc": 0.5, "Ta": 0.25, "Nb": 0.25}}
+    flat = lattice.random(fractions, np.random.default_rng(0), 50)
+    shell = next(k for k, s in enumerate(lattice.shells(90), 1) if s.multiplicity > 127)
+    return lattice, flat, shell
+
+
+PAIRS = {"B: Sc–Sc": (0, 0), "B: Sc–Nb": (0, 2), "B: Nb–Nb": (2, 2)}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_pairs_are_counted_exactly_however_many_neighbours_there_are(crowded, pair):
+    lattice, flat, shell = crowded
+    series = warren_cowley_series(lattice, flat, shell).sel(pair=pair).to_numpy()[0]
+    for s in (1, 2, shell):
+        exact = plain_alpha(lattice, flat, s, PAIRS[pair])
+        np.testing.assert_allclose(series[:, s - 1], exact, atol=1e-12)
+
+
+def test_sums_of_neighbours_in_too_small_a_type_are_seen_to_fail(crowded, monkeypatch):
+    lattice, flat, shell = crowded
+
+    def in_bytes(i, j, size):
+        return csr_array((np.ones(len(i), np.int8), (i, j)), shape=size)
+
+    monkeypatch.setattr(short_range, "_counted", in_bytes)
+    series = warren_cowley_series(lattice, flat, shell).sel(pair="B: Sc–Sc").to_numpy()[0]
+    exact = plain_alpha(lattice, flat, shell, (0, 0))
+    assert np.abs(series[:, shell - 1] - exact).max() > 1e-3
 
 
 # ---- damage

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from alchemc import Lattice, Sublattice, builders
 from alchemc.analysis import analyze_run, read_trajectory, warren_cowley
-from alchemc.analysis.frames import half_the_shortest_distance
+from alchemc.analysis.frames import FrameReader, half_the_shortest_distance
 from alchemc.campaign import write_report
 from alchemc.campaign.export import export_run
 from alchemc.cli import main
@@ -167,6 +167,39 @@ def test_a_trajectory_larger_than_its_spool_is_mapped_and_the_same(monkeypatch):
     np.testing.assert_array_equal(point.occupation.values[:, 1], draws[40:])
     assert "cut to the shortest" in run.attrs["trajectory"]["notes"][0]
     assert "trajectory" in codes(analyze_run(run, shells=1))
+
+
+BROKEN = {
+    "atoms taken in their own order": (FrameReader, "_look_up", lambda _, p: np.arange(len(p))),
+    "species taken for their neighbours in the list": (
+        FrameReader,
+        "species",
+        lambda self, n: (n[:, self._lattice.sites] == self._lattice.atomic_numbers[:, 0]) * 1,
+    ),
+    "places kept from the frame before": (
+        FrameReader,
+        "_look_up",
+        lambda self, p: self._where if self._where is not None else LOOK_UP(self, p),
+    ),
+}
+LOOK_UP = FrameReader._look_up
+
+
+@pytest.mark.parametrize("fault", [None, *BROKEN])
+def test_a_reader_that_is_broken_is_seen_by_shuffled_frames(fault, monkeypatch):
+    lattice = perovskite(2, 2, 2)
+    rng = np.random.default_rng(0)
+    draws = lattice.random(HALF, rng, 5)
+    frames = []
+    for atoms in frames_of(lattice, draws):  # only sites change places: no spectator gives it away
+        order = np.arange(len(atoms))
+        order[lattice.sites] = rng.permutation(lattice.sites)
+        frames.append(atoms[order])
+    if fault is not None:
+        monkeypatch.setattr(*BROKEN[fault])
+    run = read_trajectory(frames, lattice)
+    same = (run.points[0].occupation.values[:, 0] == draws).all()
+    assert same == (fault is None)
 
 
 # ---- mchammer
