@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.units import kB
 
-from alchemc import ClusterExpansion, Lattice, PairHamiltonian, Sublattice, builders
+from alchemc import AlchemicalMACE, ClusterExpansion, Lattice, PairHamiltonian, Sublattice, builders
 from alchemc.analysis import concentration_waves, ordering_amplitude
 from alchemc.analysis.plots import plot_waves
 from alchemc.errors import InputError
@@ -80,6 +80,38 @@ def test_a_self_term_is_no_interaction_and_is_seen_when_left_in():
     mutant = type(waves)(waves.couplings.with_values(kept), waves.waves)
     with pytest.raises(AssertionError):
         assert_closed_form(mutant, (0.04,))
+
+
+def assert_as_of_vertices(waves, lattice, energies, states):
+    """V(q) against the pair part of the energies of all 2^8 arrangements, 16 Cov(E, |x_q|²)/N.
+
+    With independent sites at ½, Cov(x_i x_j, E) is V_ij/16 for i ≠ j, and a self term has none: it
+    is the slope by β of ⟨|x_q|²⟩ at infinite temperature, exactly.
+    """
+    x = states - 0.5
+    q = ON_GRID[[0, 1, 2, 4]]
+    amplitude = np.abs(x @ np.exp(-2j * np.pi * (cells(lattice) @ q.T))) ** 2
+    covariance = ((energies - energies.mean())[:, None] * amplitude).mean(axis=0)
+    exact = 16 * covariance / lattice.n_sites
+    assert np.abs(waves.at(q)[:, 0, 0] - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_v_of_the_bundled_model_is_that_of_its_vertices_and_the_self_term_is_not():
+    lattice = cubic(2)
+    mace = AlchemicalMACE(lattice, "bundled", device="cpu")
+    states = lattice.enumerate()
+    energies = mace.energy(states)
+    waves = concentration_waves(mace, HALF)
+    assert_as_of_vertices(waves, lattice, energies, states)
+    first = waves.couplings.crystal.first[0]
+    direction = np.zeros((8, 2))
+    direction[first] = [-1.0, 1.0]
+    response = mace.hessian_product(lattice.mean_weights(HALF), direction)[first]
+    kept = waves.couplings.values.copy()
+    kept[0, first] = response[1] - response[0]
+    mutant = type(waves)(waves.couplings.with_values(kept), waves.waves)
+    with pytest.raises(AssertionError):
+        assert_as_of_vertices(mutant, lattice, energies, states)
 
 
 def test_v_of_an_fcc_pair_model_is_its_closed_form():

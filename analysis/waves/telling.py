@@ -72,7 +72,8 @@ def caveats(waves: ConcentrationWaves) -> tuple[Caveat, ...]:
         found.append(Caveat("note", "range", range_text(waves)))
     text = (
         "Mean-field theory ranks orderings; its temperatures are too high (by a third for "
-        "rock-salt order with nearest neighbours), and it knows second-order instabilities only."
+        "rock-salt order with nearest neighbours, by more where farther ones compete), and it "
+        "knows second-order instabilities only."
     )
     found.append(Caveat("note", "mean-field", text))
     return tuple(found)
