@@ -334,10 +334,11 @@ class _Finder:
 
 
 def _distinct(labels: np.ndarray) -> np.ndarray:
-    """How many labels each row holds, those below zero left out, [n]."""
+    """Count the labels of each row, [n]: none is in two rows, and those below zero are left out."""
     which, column = np.nonzero(labels >= 0)
-    found = np.unique(np.stack([which, labels[which, column]]), axis=1)
-    return np.bincount(found[0], minlength=len(labels))
+    row_of = np.full(labels.max(initial=-1) + 1, -1)
+    row_of[labels[which, column]] = which
+    return np.bincount(row_of[row_of >= 0], minlength=len(labels))
 
 
 def _midpoints(
