@@ -19,6 +19,7 @@ from .results import (
 )
 from .short_range import plot_series, plot_warren_cowley
 from .sqs import plot_sqs_clusters, plot_sqs_energy, plot_sqs_short_range
+from .stability import plot_fraction_distribution, plot_mixing, plot_phase_diagram
 from .structure import plot_structure
 from .transitions import (
     plot_barriers,
@@ -42,11 +43,14 @@ __all__ = [
     "plot_energy_distributions",
     "plot_environments",
     "plot_finite_size",
+    "plot_fraction_distribution",
     "plot_free_energy_slope",
     "plot_ground_states",
     "plot_heat_capacities",
     "plot_heat_capacity",
+    "plot_mixing",
     "plot_order",
+    "plot_phase_diagram",
     "plot_series",
     "plot_sqs_clusters",
     "plot_sqs_energy",

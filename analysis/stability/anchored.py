@@ -244,6 +244,7 @@ def wang_landau_free_energy(
         **dict(zip(names, values, strict=True)),
         replicates=dict(zip(names, replicates, strict=True)),
         effective=np.full(values[0].shape, np.nan),
+        doubtful=np.broadcast_to(~np.array(fine)[order], values[0].shape).astype(float),
         converged=np.broadcast_to(np.array(fine)[order], values[0].shape),
         route="from densities of states, absolute",
     )
@@ -264,4 +265,4 @@ def _of_density(density: DensityOfStates, kelvin: np.ndarray) -> np.ndarray:
     p = np.exp(log - ln_z[:, None])
     mean = p @ density.energies
     variance = (p * (density.energies - mean[:, None]) ** 2).sum(axis=1)
-    return np.asarray(np.array([-ln_z / beta, mean, beta**2 * variance]) / density.n_sites)
+    return np.array([0.0 - ln_z / beta, mean, beta**2 * variance]) / density.n_sites

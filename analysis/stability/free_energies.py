@@ -17,7 +17,10 @@ from ..layout import few
 from .composition import Axis, axis_of, fractions_of, ln_arrangements
 from .observations import Observations
 
-__all__ = ["FreeEnergies", "error_of"]
+__all__ = ["DOUBTFUL_SHARE", "FreeEnergies", "error_of"]
+
+DOUBTFUL_SHARE = 1.0 / 3.0
+"""A value is not converged where more of its weight comes from chains that are not."""
 
 _KNOWN_SHARE = 0.9
 """A quantity that fewer of the resamples have than this has no error."""
@@ -44,7 +47,8 @@ class FreeEnergies:
     cell, ``heat_capacity`` at fixed composition in k_B per site, NaN where nothing was sampled;
     ``replicates`` holds the same three by name, [n_resamples, n_temperatures, n_compositions], from
     which every error is made. ``effective`` is the number of draws that a composition rests on,
-    ``converged`` the verdict. ``compositions`` [n_compositions, n_kinds] are counts of ``kinds``.
+    ``doubtful`` the share of its weight from chains that did not converge, ``converged`` the
+    verdict. ``compositions`` [n_compositions, n_kinds] are counts of ``kinds``.
     ``absolute`` tells whether the constant is known: otherwise F of all compositions is off by the
     same multiple of T. ``route`` and ``notes`` say how it was found. Made by `free_energy` and
     `wang_landau_free_energy`.
@@ -58,6 +62,7 @@ class FreeEnergies:
     heat_capacity: np.ndarray
     replicates: Mapping[str, np.ndarray] = field(repr=False)
     effective: np.ndarray = field(repr=False)
+    doubtful: np.ndarray = field(repr=False)
     converged: np.ndarray = field(repr=False)
     absolute: bool = True
     route: str = ""

@@ -13,7 +13,7 @@ from ...records import Run
 from ...sublattice import is_whole, shown
 from .anchored import Anchor, anchor_of, with_anchor
 from .composition import ln_arrangements
-from .free_energies import FreeEnergies, error_of
+from .free_energies import DOUBTFUL_SHARE, FreeEnergies, error_of
 from .mbar import Solution, resolved, solved
 from .observations import Observations, gathered
 from .pool import Pool, pooled
@@ -28,9 +28,6 @@ LEAST_AT_TEMPERATURE = 50
 
 LEAST_REPEATED = 0.01
 """So is one where, beyond the first of every composition, fewer of the draws than this count."""
-
-DOUBTFUL_SHARE = 1.0 / 3.0
-"""A value is not converged where more of its weight comes from chains that are not."""
 
 _QUANTITIES = ("free_energy", "energy", "heat_capacity")
 
@@ -140,6 +137,7 @@ def free_energy(
         **values,
         replicates=replicates,
         effective=effective,
+        doubtful=doubtful,
         converged=sure & (doubtful < DOUBTFUL_SHARE),
         absolute=all(a.kind != "none" for a in anchors),
         route=f"by MBAR over {len(whole.beta)} points, {_hung_on(anchors)}",

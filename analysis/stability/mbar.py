@@ -181,12 +181,19 @@ def _refuse_gap(pool: Pool, overlap: np.ndarray, part: np.ndarray) -> None:
             np.maximum(pool.beta[:, None], 1e-9) / np.maximum(pool.beta, 1e-9)))  # fmt: skip
         far[part[:, None] == part] = np.inf
         i, j = np.unravel_index(int(far.argmin()), far.shape)
+    names = {n for p in pool.observed.points for n in p.coordinates}
+    remedy = "add temperatures between them"
+    if any(n.startswith("phi_") for n in names):
+        remedy = "add values of φ between them, or lower κ"
+    elif any(n.startswith("mu_") for n in names):
+        remedy = (
+            "add points between them; across a first-order jump give cut= between the phases, or "
+            "sample VarianceConstrained, which goes through the gap"
+        )
     raise ConvergenceError(
         f"the points fall into {part.max() + 1} groups that share no states: the nearest are "
         f"{pool.labels[i]} and {pool.labels[j]}, which overlap by {max(overlap[i, j], 0.0):.2g} "
-        f"(at least {LEAST_OVERLAP:g} is needed); add points between them, link two phases by "
-        "points around the critical point (with cut), or sample VarianceConstrained, which goes "
-        "through a gap"
+        f"(at least {LEAST_OVERLAP:g} is needed); {remedy}"
     )
 
 

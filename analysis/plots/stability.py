@@ -1,0 +1,226 @@
+"""Figures of phase stability: free energies of mixing, two-phase distributions, phase diagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...errors import InputError
+from ..stability.free_energies import FreeEnergies
+from ..stability.hull import lower_hull
+from ..stability.mixing import mixing_free_energy
+from ..stability.phase_diagram import PhaseDiagram
+from ..stability.two_phases import equal_weight, fraction_distribution
+from .results import COLOURS, COLUMN, MARKERS
+
+__all__ = ["plot_fraction_distribution", "plot_mixing", "plot_phase_diagram"]
+
+_SPAN = 1e-4
+"""Least probability that a distribution is drawn down to, of its largest."""
+
+
+def plot_mixing(
+    free: FreeEnergies, temperatures: Sequence[float] | None = None, axes: Axes | None = None
+) -> Figure:
+    """Free energy of mixing against the fraction, in meV per site, with its convex hull.
+
+    Points with error bars are the cell's; open ones rest on too few draws. The dashed line is their
+    hull, which mixtures of two phases reach.
+
+    Parameters
+    ----------
+    free
+        Free energies along one fraction, with both pure compositions.
+    temperatures
+        K, among those of ``free``; all by default.
+    axes
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If several fractions vary, a pure composition is missing, or a temperature is unknown.
+    """
+    axis = free.one_axis()
+    chosen = range(len(free.temperatures))
+    if temperatures is not None:
+        chosen = [free.at(t) for t in temperatures]  # type: ignore[assignment]
+    table = mixing_free_energy(free)
+    axes = axes if axes is not None else _new_axes()
+    for k, t in enumerate(chosen):
+        values = 1e3 * table["mixing"].to_numpy()[t]
+        errors = 1e3 * table["mixing_error"].to_numpy()[t]
+        known = np.isfinite(values)
+        colour, marker = COLOURS[k % 6], MARKERS[k % 6]
+        for sure in (True, False):
+            part = known & (free.converged[t] == sure)
+            bars = np.nan_to_num(errors[part])
+            axes.errorbar(
+                axis.x[part], values[part], bars, fmt=marker, color=colour, markersize=3,
+                markerfacecolor=colour if sure else "white", linewidth=0.8,
+                label=f"{free.temperatures[t]:,.6g} K" if sure else None,
+            )  # fmt: skip
+        hull = lower_hull(axis.x[known], values[known])
+        corners = hull.vertices
+        axes.plot(axis.x[known][corners], values[known][corners], "--", color=colour, linewidth=0.8)
+    axes.axhline(0.0, color="0.7", linewidth=0.6, zorder=0)
+    _label(axes, axis.name, "Free energy of mixing (meV per site)")
+    axes.legend(frameon=False, fontsize=7)
+    return _whole(axes)
+
+
+def plot_fraction_distribution(
+    free: FreeEnergies,
+    temperatures: Sequence[float] | None = None,
+    cut: float = 0.5,
+    axes: Axes | None = None,
+) -> Figure:
+    """Distribution of the fraction where two phases weigh the same, on a logarithmic scale.
+
+    Dashed lines are the means of the two peaks. Where there is one peak its chemical potential is
+    the one at which the mean lies at the cut.
+
+    Parameters
+    ----------
+    free
+        Free energies along one fraction.
+    temperatures
+        K, among those of ``free``; all by default.
+    cut
+        A fraction between the phases.
+    axes
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If several fractions vary or a temperature is unknown.
+    """
+    axis = free.one_axis()
+    axes = axes if axes is not None else _new_axes()
+    lowest = np.inf
+    for k, t in enumerate(free.temperatures if temperatures is None else temperatures):
+        line = equal_weight(free, float(t), cut)
+        mu = line.mu if line else _balancing(free, float(t), cut)
+        p = fraction_distribution(free, mu, float(t)) * axis.size
+        drawn = p > _SPAN * p.max()
+        lowest = min(lowest, float(p[drawn].min()))
+        colour = COLOURS[k % 6]
+        label = f"{t:,.6g} K, μ = {mu:.4f} eV"
+        axes.semilogy(axis.x[drawn], p[drawn], ".", color=colour, markersize=2.5, label=label)
+        for x in line.x if line else ():
+            axes.axvline(x, color=colour, linestyle="--", linewidth=0.7)
+    axes.set_ylim(bottom=0.5 * lowest)
+    _label(axes, axis.name, "Probability density")
+    axes.legend(frameon=False, fontsize=7)
+    return _whole(axes)
+
+
+def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figure:
+    """Binodal with error bars and tie lines, spinodal and consolute point, over T and the fraction.
+
+    Open symbols are extrapolated, or rest on fewer than nine tenths of the resamples.
+
+    Parameters
+    ----------
+    diagram
+        From `phase_diagram`.
+    axes
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw: one phase at every temperature.
+
+    Examples
+    --------
+    >>> from alchemc.analysis import PhaseDiagram, TieLine
+    >>> line = TieLine(900.0, (0.1, 0.9), 0.0, (0.01, 0.01, 0.001), 1.0, False, "tangent")
+    >>> diagram = PhaseDiagram("fraction of Ca on cation", (900.0,), (900.0,), (line,), (), None,
+    ...                        "tangent", free=None)
+    >>> plot_phase_diagram(diagram).axes[0].get_ylabel()
+    'Temperature (K)'
+    """
+    if not diagram.lines and diagram.consolute is None:
+        raise InputError(
+            "the diagram has one phase at every temperature: there is no boundary to draw; ask for "
+            "lower temperatures"
+        )
+    axes = axes if axes is not None else _new_axes()
+    for sure in (True, False):
+        lines = [x for x in diagram.lines if (x.certainty >= 0.9 and not x.extrapolated) == sure]
+        for end in (0, 1):
+            axes.errorbar(
+                [line.x[end] for line in lines], [line.temperature for line in lines],
+                xerr=np.nan_to_num([line.errors[end] for line in lines]), fmt="o", markersize=3.5,
+                color=COLOURS[0], markerfacecolor=COLOURS[0] if sure else "white", linewidth=0.8,
+                label="binodal" if end == 0 and lines and sure else None,
+            )  # fmt: skip
+    for line in diagram.lines:
+        axes.plot(line.x, [line.temperature] * 2, color="0.75", linewidth=0.7, zorder=0)
+    if diagram.spinodals:
+        t, x, error = np.array(diagram.spinodals).T
+        axes.errorbar(
+            x, t, xerr=np.nan_to_num(error), fmt="x", markersize=3.5, color=COLOURS[1],
+            linewidth=0.8, label="spinodal",
+        )  # fmt: skip
+    if diagram.consolute is not None:
+        c = diagram.consolute
+        axes.errorbar(
+            [c.x], [c.temperature], xerr=np.nan_to_num([c.x_error]),
+            yerr=np.nan_to_num([c.temperature_error]), fmt="D", markersize=4, color=COLOURS[2],
+            markerfacecolor="white" if c.extrapolated else COLOURS[2], linewidth=0.8,
+            label="consolute point",
+        )  # fmt: skip
+    axes.set_xlim(0.0, 1.0)
+    _label(axes, diagram.axis, "Temperature (K)")
+    axes.legend(frameon=False, fontsize=7)
+    return _whole(axes)
+
+
+def _balancing(free: FreeEnergies, temperature: float, cut: float) -> float:
+    """Return μ at which the mean fraction is the cut."""
+    from scipy.optimize import brentq  # noqa: PLC0415  (slow to import)
+
+    axis = free.one_axis()
+
+    def excess(mu: float) -> float:
+        return float(fraction_distribution(free, mu, temperature) @ axis.x) - cut
+
+    slopes = free.chemical_potential()["mean"].to_numpy()[free.at(temperature)]
+    slopes = slopes[np.isfinite(slopes)]
+    reach = float(np.ptp(slopes)) + 0.1
+    return float(brentq(excess, slopes.min() - reach, slopes.max() + reach))
+
+
+def _new_axes() -> Axes:
+    figure = Figure(figsize=COLUMN, layout="constrained")
+    return figure.add_subplot()
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x[:1].upper() + x[1:])
+    axes.set_ylabel(y)
+
+
+def _whole(axes: Axes) -> Figure:
+    figure = axes.get_figure()
+    if not isinstance(figure, Figure):
+        raise InputError("the axes belong to no figure: make them with figure.add_subplot()")
+    return figure
