@@ -6,8 +6,9 @@ the campaign's own engine into run directories, in a temporary folder that is re
 process of its own opens each run and analyses it, as ``alchemc analyze`` does: compositions,
 energy, heat capacity, three orders with their cumulants, four Warren–Cowley shells. Its peak is the
 high-water mark of its resident memory (VmHWM) above what it was after the analysis of a run of 20
-draws, which has everything imported. "whole" is the same with all samples loaded first. The engine
-and the analysis run one after the other on one thread.
+draws, which has everything imported. "whole" is the same with all samples loaded first. Then
+500 draws are exported as 2,560 atoms each and read back as a trajectory of another program. All on
+one thread.
 """
 
 import json
@@ -26,6 +27,8 @@ import numpy as np
 
 import alchemc.potentials
 from alchemc import PairHamiltonian, campaign
+from alchemc.analysis import read_trajectory
+from alchemc.campaign.export import export_run
 
 RESULT = Path(__file__).parent / "results" / "streaming.json"
 SITES, CHAINS = 512, 4
@@ -120,6 +123,24 @@ def analysed(tiny, path, how):
     return json.loads(done.stdout)
 
 
+def foreign(path, folder, frames=500):
+    """Milliseconds per frame of 2,560 atoms to read back what was exported."""
+    run = campaign.open_run(path)
+    every = run.points[0].sizes["draw"] // frames or 1
+    rows = {}
+    for suffix in ("traj", "extxyz", "dc"):
+        file = folder / f"frames.{suffix}"
+        count = export_run(run, file, chain=0, every=every)
+        start = time.perf_counter()
+        back = read_trajectory(file, run.lattice).points[0]
+        seconds = time.perf_counter() - start
+        expected = run.points[0]["occupation"].isel(chain=0, draw=slice(None, None, every))
+        if not (back["occupation"].values[:, 0] == expected.values).all():
+            raise SystemExit(f"{suffix}: other occupations")
+        rows[suffix] = {"frames": count, "ms_per_frame": round(1e3 * seconds / count, 3)}
+    return rows
+
+
 def main():
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 250_000
     alchemc.potentials.POTENTIALS = {"pairs": Pairs}
@@ -139,9 +160,12 @@ def main():
             row["whole"] = {k: whole[k] for k in ("seconds", "peak_above_baseline_MiB")}
             rows.append(row)
             print(json.dumps(row, indent=1), flush=True)
+        read = foreign(Path(folder) / str(most // 10), Path(folder))
     machine = {"processor": platform.processor() or platform.machine(), "threads": 1}
     machine |= {"python": platform.python_version(), "numpy": np.__version__}
-    RESULT.write_text(json.dumps({"rows": rows, "machine": machine}, indent=1) + "\n")
+    RESULT.write_text(
+        json.dumps({"rows": rows, "foreign": read, "machine": machine}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":
