@@ -192,7 +192,7 @@ def test_sums_of_moving_atoms_and_cells_equal_a_plain_sum():
         boxes,
         cutoff=4.5,
     )
-    totals, instability = {}, []
+    totals, instability, every = {}, [], []
     for d in range(2):
         for c in range(2):
             atoms = lattice.to_atoms(occupations[d, c], moved[d, c], boxes[d, c])
@@ -210,12 +210,15 @@ def test_sums_of_moving_atoms_and_cells_equal_a_plain_sum():
                 total[i] += np.exp((r0[cation] - np.linalg.norm(step)) / 0.37)
             size = np.array([{"O": 2, "Sr": 2, "Sc": 3, "Ta": 5}[s] for s in symbols])
             instability.append(np.sqrt(((total - size) ** 2).mean()))
+            every.append(total)
             for s in ("Sc", "Ta", "Sr", "O"):
                 totals.setdefault(s, []).append(total[symbols == s].mean())
     kinds = ["B: Sc", "B: Ta", "Sr", "O"]
     expected = [np.mean(totals[k.removeprefix("B: ")]) for k in kinds]
     assert found["mean"].sel(kind=kinds).to_numpy() == pytest.approx(expected, rel=1e-10)
     assert float(found["instability"]) == pytest.approx(np.mean(instability), rel=1e-10)
+    assert found["of_atom"].to_numpy() == pytest.approx(np.mean(every, axis=0), rel=1e-10)
+    assert np.isnan(found["of_atom_error"]).all()  # four configurations tell no error
 
 
 def test_valences_are_shared_equally_by_both_ends():

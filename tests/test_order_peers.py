@@ -14,6 +14,7 @@ from alchemc.analysis import (
     domains,
     inversion_degree,
     ordering_amplitude,
+    ordering_vector,
     site_order,
     structure_factor,
     warren_cowley,
@@ -102,6 +103,22 @@ def test_every_commensurate_wave_equals_a_plain_sum(seed, arm):
     found = structure_factor(lattice, occupation, tuple(q), {"Sc": 0.0, "Ta": 1.0})
     expected = abs((occupation * phases).sum()) ** 2 / 24
     assert float(found["mean"][0]) == pytest.approx(expected, abs=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), arm=st.tuples(*[st.integers(0, 3)] * 3))
+def test_amplitudes_of_every_commensurate_wave_are_plain_sums_over_its_arms(seed, arm):
+    lattice = perovskite(4, 2, 3)
+    q = np.array(arm) / (4, 2, 3)
+    if np.abs(q - np.rint(q)).max() < 1e-9:
+        return
+    wave = ordering_vector(lattice, tuple(q))
+    pair = lattice.random(HALF, np.random.default_rng(seed), 2)
+    phases = np.exp(-2j * np.pi * cells(lattice) @ wave.arms.T)
+    plain = (np.abs((pair - 0.5) @ phases) ** 2).sum(axis=1)
+    first, second = (float(ordering_amplitude(lattice, o, tuple(q))["mean"]) for o in pair)
+    assert first * plain[1] == pytest.approx(second * plain[0], abs=1e-9)
+    assert 0 <= first <= len(wave.arms) + 1e-9
 
 
 @settings(max_examples=25, deadline=None)

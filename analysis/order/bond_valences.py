@@ -16,6 +16,7 @@ from ..estimates import LazyChains, as_chains, blocks_of_draws, describe
 from .bond_valence_table import OXYGEN_R0, USUAL_B
 from .moving import MovingAtoms
 from .statements import UNCONVERGED, with_error
+from .stretches import Stretches
 
 __all__ = ["bond_valence_sums"]
 
@@ -73,8 +74,9 @@ def bond_valence_sums(
     Dataset over ``kind`` ("B: Sc" on a sublattice, "O" for a spectator; ``sums`` are means over the
     atoms of that kind) with ``mean``, ``error``, ``ess``, ``rhat``, ``converged``, ``charge``,
     ``spread`` (the mean standard deviation between atoms of the kind within one configuration),
-    and the scalars ``instability`` and ``instability_error`` (e). A kind that is absent from a
-    draw is NaN.
+    the scalars ``instability`` and ``instability_error`` (e), and ``of_atom`` with
+    ``of_atom_error`` over (atom), the mean sums position by position, a vacancy's being 0. A kind
+    that is absent from a draw is NaN.
 
     Raises
     ------
@@ -102,12 +104,14 @@ def bond_valence_sums(
     sums = np.full((n_draws, n_chains, len(kinds)), np.nan)
     spread = np.full_like(sums, np.nan)
     index = np.empty((n_draws, n_chains))
+    of_atom = Stretches(n_draws, n_chains, (len(lattice.atoms),))
     charges = np.array([kind.charge for kind in kinds] + [0.0])
     for block, flat in _blocks(lattice, chains, bonds.n):
         kind = np.full((len(flat), len(lattice.atoms)), len(kinds))
         kind[:, lattice.spectators] = of_spectator
         kind[:, lattice.sites] = of_site[np.arange(lattice.n_sites), flat]
         valence = bonds.sums(kind, r0, softness, *atoms.read(block))
+        of_atom.add(block, valence)
         off = np.where(charges[kind] != 0, (valence - np.abs(charges[kind])) ** 2, 0.0)
         charged = (charges[kind] != 0).sum(axis=1)
         index[block] = np.sqrt(off.sum(axis=1) / np.maximum(charged, 1)).reshape(-1, n_chains)
@@ -127,6 +131,8 @@ def bond_valence_sums(
     result["instability"] = whole["mean"].assign_attrs(units="e")
     result["instability_error"] = whole["error"].assign_attrs(units="e")
     result["instability_converged"] = whole["converged"]
+    of_atoms = of_atom.estimates()
+    result["of_atom"], result["of_atom_error"] = (("atom", x, {"units": "e"}) for x in of_atoms)
     found = with_error(float(whole["mean"]), float(whole["error"]), " e")
     doubt = "" if bool(whole["converged"]) else UNCONVERGED
     ideal = "" if atoms.moving else " All configurations have the same positions."

@@ -15,13 +15,12 @@ from ...neighbours import PeriodicTree
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import NAMED_ORDERS, ordering_vector
 from .statements import UNCONVERGED, with_error
+from .stretches import Stretches
 
 __all__ = ["Variants", "ordered_arrangement", "site_order", "variants_of"]
 
 MOST_VARIANTS = 20_000
 SAME_SITE = 0.2  # Å; below half of the shortest distance a lattice accepts
-MOST_BINS = 64
-LEAST_BINS = 8
 
 
 class Variants(NamedTuple):
@@ -255,19 +254,15 @@ def site_order(
     n_draws, n_chains = chains.shape[:2]
     eta = np.empty((n_draws, n_chains, measure.n_classes))
     overlap = np.empty((n_draws, n_chains))
-    bins = min(n_draws, MOST_BINS)
-    of_draw = np.arange(n_draws, dtype=np.int64) * bins // n_draws
-    held = np.zeros((bins, n_chains, len(sites), measure.n_species))
+    held = Stretches(n_draws, n_chains, (len(sites), measure.n_species))
     for block, flat in blocks_of_draws(lattice, chains):
         turned, agree = measure.registered(flat)
         overlap[block] = agree.reshape(-1, n_chains)
         eta[block] = measure.order(turned).reshape(-1, n_chains, measure.n_classes)
-        here = np.eye(measure.n_species)[turned].reshape(-1, n_chains, *held.shape[2:])
-        np.add.at(held, of_draw[block], here)
-    held /= np.bincount(of_draw)[:, None, None, None]
+        held.add(block, np.eye(measure.n_species)[turned])
     first = np.asarray(chains[0, 0])
     random = _random(measure, first, np.random.Generator(np.random.PCG64(seed)), n_random)
-    return _table(lattice, name, measure, eta, overlap, held, np.bincount(of_draw), random)
+    return _table(lattice, name, measure, eta, overlap, held, random)
 
 
 class _Measure:
@@ -334,8 +329,7 @@ def _table(  # noqa: PLR0917
     measure: _Measure,
     eta: np.ndarray,
     overlap: np.ndarray,
-    held: np.ndarray,
-    sizes: np.ndarray,
+    held: Stretches,
     random: np.ndarray,
 ) -> xr.Dataset:
     species: Sequence[str] = lattice.sublattices[name].species
@@ -351,11 +345,7 @@ def _table(  # noqa: PLR0917
     )
     result["random"] = ("class", random)
     result["overlap"] = float(overlap.mean())
-    mean = np.average(held.mean(axis=1), axis=0, weights=sizes)
-    error = np.full(mean.shape, np.nan)
-    stretches = held.reshape(-1, *mean.shape)
-    if len(stretches) >= LEAST_BINS:
-        error = stretches.std(axis=0, ddof=1) / np.sqrt(len(stretches))
+    mean, error = held.estimates()
     result = result.assign_coords(
         site=measure.sites, species=list(species), class_of_site=("site", measure.of_site)
     )
