@@ -114,7 +114,7 @@ def anion_environments(
 
 def _statement(table: xr.Dataset) -> str:
     """Tell the environment whose share differs most from that of random arrangements."""
-    off = np.nan_to_num(np.abs(table["mean"] - table["random"]).to_numpy(), nan=0.0)
+    off = np.nan_to_num(np.abs((table["mean"] - table["random"]).to_numpy()), nan=0.0)
     row = table.isel(environment=int(np.argmax(off + 1e-9 * table["mean"].to_numpy())))
     random = float(row["random"])
     known = f" ({100 * random:.3g} % in random arrangements)" if np.isfinite(random) else ""

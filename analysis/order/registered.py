@@ -223,11 +223,12 @@ def site_order(
 
     Returns
     -------
-    Dataset with ``mean``, ``error``, ``ess``, ``rhat``, ``converged`` and ``random`` of η over
-    ``class`` (coordinates ``species`` and ``n_sites``); ``occupancy`` and ``occupancy_error`` over
-    (site, species), in the order of the sublattice's sites, with the coordinate ``class_of_site``;
-    and ``overlap``, the mean fraction of sites that agree with the best variant. The error of an
-    occupancy is that of the means of long stretches of draws, NaN where there are fewer than eight.
+    Dataset with ``mean``, ``error``, ``ess``, ``rhat``, ``converged``, ``random`` and
+    ``random_error`` of η over ``class`` (coordinates ``species_of_class`` and ``n_sites``);
+    ``occupancy`` and ``occupancy_error`` over (site, species), in the order of the sublattice's
+    sites, with the coordinate ``class_of_site``; and ``overlap`` with ``overlap_error``, the
+    fraction of sites that agree with the best variant. The error of an occupancy is that of the
+    means of long stretches of draws, NaN where there are fewer than eight.
 
     Raises
     ------
@@ -316,11 +317,12 @@ def _one_sublattice(lattice: Lattice, sublattice: str | None) -> str:
 
 def _random(
     measure: _Measure, first: np.ndarray, rng: np.random.Generator, n_random: int
-) -> np.ndarray:
-    """Mean η [n_classes] of random arrangements with the counts of one sample."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean η of random arrangements with the counts of one sample, and its error, [n_classes]."""
     drawn = np.repeat(first[None], max(n_random, 1), axis=0)
     drawn[:, measure.sites] = rng.permuted(drawn[:, measure.sites], axis=1)
-    return np.asarray(measure.order(measure.registered(drawn)[0]).mean(axis=0))
+    values = measure.order(measure.registered(drawn)[0])
+    return values.mean(axis=0), values.std(axis=0) / np.sqrt(len(values))
 
 
 def _table(  # noqa: PLR0917
@@ -330,7 +332,7 @@ def _table(  # noqa: PLR0917
     eta: np.ndarray,
     overlap: np.ndarray,
     held: Stretches,
-    random: np.ndarray,
+    random: tuple[np.ndarray, np.ndarray],
 ) -> xr.Dataset:
     species: Sequence[str] = lattice.sublattices[name].species
     labels = [species[k] for k in measure.species]
@@ -343,8 +345,9 @@ def _table(  # noqa: PLR0917
     result = describe(
         xr.DataArray(eta, dims=("draw", "chain", "class"), coords=coords, attrs=attrs)
     )
-    result["random"] = ("class", random)
-    result["overlap"] = float(overlap.mean())
+    result["random"], result["random_error"] = (("class", values) for values in random)
+    agreement = describe(xr.DataArray(overlap, dims=("draw", "chain")))
+    result["overlap"], result["overlap_error"] = agreement["mean"], agreement["error"]
     mean, error = held.estimates()
     result = result.assign_coords(
         site=measure.sites, species=list(species), class_of_site=("site", measure.of_site)
