@@ -1,6 +1,6 @@
 """Quasirandom structures beside ensembles that are known exactly.
 
-The toy is the 2×2×4 net with energies of like pairs, all 12,870 arrangements of which are counted,
+The toy is the 2×2×3 net with energies of like pairs, all 924 arrangements of which are counted,
 sampled by chains of a known distribution. z-scores are in the reported errors; with the seeds
 fixed, a bound of 4 on one has a false-alarm probability of 6e-5 for another seed, and those on sums
 of squares are the 1e-4 quantiles of χ².
@@ -60,7 +60,7 @@ class Toy:
     """All arrangements, their energies, and runs of their exact distribution."""
 
     def __init__(self, coupling: float, *size: int) -> None:
-        self.lattice = perovskite(*(size or (2, 2, 4)))
+        self.lattice = perovskite(*(size or (2, 2, 3)))
         self.model = Table(self.lattice, coupling)
         self.states = self.lattice.enumerate(HALF)
         self.energies = self.model.energy(self.states)
@@ -91,7 +91,7 @@ def structures(coupling: float):
 
 def compared(exact: Toy, run: Run, sqs=None, model=None, **options):
     sqs = generate_sqs(exact.lattice, HALF, CUTOFFS, n=4) if sqs is None else sqs
-    usual = {"n_shells": 2, "orders": (), "n_random": 2000, "n_evaluated": 0}
+    usual = {"n_shells": 2, "orders": (), "n_random": 1000, "n_evaluated": 0}
     return compare_sqs(run, sqs, model or exact.model, **(usual | options))
 
 
@@ -99,12 +99,12 @@ TEMPERATURES = (900.0, 1400.0, 2200.0, 4000.0)
 
 
 def test_biases_scatter_about_the_exact_ones_by_their_errors(record_property):
-    """Of the energy, two shells of α and the cluster vector, at four temperatures, 8 seeds."""
+    """Of the energy, two shells of α and the cluster vector, at four temperatures, 6 seeds."""
     exact, sqs = toy(UNLIKE), structures(UNLIKE)
     scores = {"energy": [], "warren-cowley": []}
-    own = {"energy": exact.energies / 16}
+    own = {"energy": exact.energies / 12}
     table = warren_cowley_series(exact.lattice, exact.states, 2).sel(pair="B: Sc–Ta")
-    for seed in range(8):
+    for seed in range(6):
         found = compared(exact, exact.run(TEMPERATURES, n_draws=200, seed=seed), sqs)
         for kind, list_of in scores.items():
             row = found.quantity(kind)
@@ -122,16 +122,15 @@ def test_biases_scatter_about_the_exact_ones_by_their_errors(record_property):
 def test_the_representative_temperature_is_the_exact_one_within_its_error(record_property):
     """Where like species attract one another the random cell lies above the SQS: there is one."""
     exact, sqs = toy(LIKE), structures(LIKE)
-    level = float(exact.model.energy(sqs.occupations).mean()) / 16
+    level = float(exact.model.energy(sqs.occupations).mean()) / 12
     true = brentq(lambda t: exact.mean(t) - level, 1e3, 1e6)
     scores = []
     for seed in range(8):
-        run = exact.run((true / 2, true / 1.4, true * 1.3, true * 2), seed=seed)
-        row = compared(exact, run, sqs).quantity("energy")
+        run = exact.run((true / 1.4, true * 1.3), n_draws=400, seed=seed)
+        row = compared(exact, run, sqs, n_shells=0).quantity("energy")
         (found,) = row.representative
         assert found.between == (pytest.approx(true / 1.4), pytest.approx(true * 1.3))
         assert found.resolved
-        assert found.converged
         scores.append((found.temperature - true) / found.error)
     record_property("z", f"{np.sum(np.square(scores)):.1f} of 8")
     # The error holds a share for the interpolation: squares may be smaller than χ² has them.
@@ -142,7 +141,7 @@ def test_the_representative_temperature_is_the_exact_one_within_its_error(record
 
 def test_a_temperature_above_all_sampled_ones_is_interpolated_to_random_order(record_property):
     exact, sqs = toy(LIKE), structures(LIKE)
-    level = float(exact.model.energy(sqs.occupations).mean()) / 16
+    level = float(exact.model.energy(sqs.occupations).mean()) / 12
     true = brentq(lambda t: exact.mean(t) - level, 1e3, 1e6)
     run = exact.run((true / 3, true / 1.6), n_draws=2000, seed=3)
     found = compared(exact, run, sqs)
@@ -159,7 +158,7 @@ def exact_node(exact: Toy, temperature: float, sign: float = 1.0) -> representat
     beta = 0.0 if math.isinf(temperature) else 1.0 / (kB * temperature)
     weights = np.exp(-beta * (exact.energies - exact.energies.min()))
     weights /= weights.sum()
-    values, away = exact.energies / 16, exact.energies - weights @ exact.energies
+    values, away = exact.energies / 12, exact.energies - weights @ exact.energies
     zero = np.zeros((1, 1))
     return representative.Node(
         beta, weights @ values, -sign * (weights @ (values * away)),
@@ -172,7 +171,7 @@ def exact_node(exact: Toy, temperature: float, sign: float = 1.0) -> representat
 )
 def test_interpolation_is_as_good_as_it_says_and_slopes_of_the_wrong_sign_are_seen(bracket):
     exact, sqs = toy(LIKE), structures(LIKE)
-    level = float(exact.model.energy(sqs.occupations).mean()) / 16
+    level = float(exact.model.energy(sqs.occupations).mean()) / 12
     true = brentq(lambda t: exact.mean(t) - level, 1e3, 1e6)
     off = []
     for sign in (1.0, -1.0):
@@ -199,17 +198,17 @@ def test_without_energies_of_random_arrangements_nothing_is_said_of_hotter_ones(
 
 def test_where_the_bias_is_small_is_the_exact_temperature(record_property):
     exact, sqs = toy(UNLIKE), structures(UNLIKE)
-    level = float(exact.model.energy(sqs.occupations).mean()) / 16
-    random = float(exact.energies.mean()) / 16
+    level = float(exact.model.energy(sqs.occupations).mean()) / 12
+    random = float(exact.energies.mean()) / 12
     tolerance = 1.5 * (level - random)  # more than random arrangements are away already
     true = brentq(lambda t: level - exact.mean(t) - tolerance, 1e3, 1e7)
     run = exact.run((true / 3, true / 1.5, true * 1.5, true * 3), n_draws=2000, seed=5)
-    row = compared(exact, run, sqs, n_random=20_000, tolerance=tolerance).quantity("energy")
+    row = compared(exact, run, sqs, tolerance=tolerance).quantity("energy")
     z = (row.within.temperature - true) / row.within.error
     record_property("z", z)
     assert abs(z) < 4
     assert not row.representative
-    small = compared(exact, run, sqs, n_random=20_000, tolerance=0.5 * (level - random))
+    small = compared(exact, run, sqs, tolerance=0.5 * (level - random))
     assert small.quantity("energy").within is None
     assert "exceeds" in small.statement
 
@@ -231,14 +230,14 @@ def test_random_arrangements_are_those_of_the_cell(record_property):
     found = compared(exact, exact.run((3000.0,)), structures(UNLIKE), n_random=500)
     assert not found.random_exact
     row = found.quantity("energy")
-    z = (row.random_mean - exact.energies.mean() / 16) / row.random_error
+    z = (row.random_mean - exact.energies.mean() / 12) / row.random_error
     record_property("z", z)
     assert abs(z) < 4
     # Exact where all are counted; to first order in 1/T the ensemble is random above this.
-    every = compared(exact, exact.run((3000.0,)), structures(UNLIKE), n_random=20_000)
+    every = compared(exact, exact.run((3000.0,)), structures(UNLIKE), n_random=1000)
     limit, error = every.random_limit
     assert error == 0.0
-    assert limit == pytest.approx(exact.energies.var() / (16 * kB * 0.005), rel=1e-9)
+    assert limit == pytest.approx(exact.energies.var() / (12 * kB * 0.005), rel=1e-9)
 
 
 def test_as_many_structures_and_draws_reach_the_tolerance_as_are_said_to(record_property):
@@ -263,7 +262,7 @@ def test_as_many_structures_and_draws_reach_the_tolerance_as_are_said_to(record_
     assert budget.sqs > 5
     assert 0.95 < share < 1.03 < fewer
     weights = boltzmann(exact.energies, temperature)
-    drawn = rms(exact.energies / 16, budget.draws, weights)
+    drawn = rms(exact.energies / 12, budget.draws, weights)
     assert drawn == pytest.approx(tolerance, rel=0.05)
     one = rms(population, 1)
     assert budget.error_of_one == pytest.approx(one, rel=0.05)
@@ -295,7 +294,7 @@ def test_the_number_of_stored_draws_grows_with_the_memory_of_the_chain():
 
 
 def test_an_ordered_structure_passed_as_an_sqs_is_told():
-    exact = toy(UNLIKE)
+    exact = toy(UNLIKE, 2, 2, 2)
     order = ordered(exact.lattice, "rock-salt")
     found = compared(exact, exact.run((1500.0, 3000.0)), order, orders=("rock-salt",))
     assert found.structures.matched_shells.tolist() == [0]
@@ -310,7 +309,7 @@ def test_an_ordered_structure_passed_as_an_sqs_is_told():
 def test_structural_quantities_are_those_of_the_order_measures():
     exact = toy(UNLIKE)
     run = exact.run((1500.0,), n_draws=40)
-    found = compared(exact, run, structures(UNLIKE), orders=("rock-salt",))
+    found = compared(exact, run, structures(UNLIKE), orders=("columnar",))
     occupation = run.points[0]["occupation"]
     alpha = warren_cowley_series(exact.lattice, occupation, 2).sel(pair="B: Sc–Ta")
     for shell in (1, 2):
@@ -319,7 +318,7 @@ def test_structural_quantities_are_those_of_the_order_measures():
         # For two species in equal parts, pair correlations are α itself.
         pair = [q for q in found.quantities if q.quantity.name.startswith("pair")][shell - 1]
         assert pair.points[0].ensemble.mean == pytest.approx(row.points[0].ensemble.mean)
-    order = ordering_series(exact.lattice, occupation, "rock-salt")
+    order = ordering_series(exact.lattice, occupation, "columnar")
     assert found.quantity("order").points[0].ensemble.mean == pytest.approx(float(order.mean()))
 
 
