@@ -271,6 +271,11 @@ def test_the_shift_of_a_transition_has_the_closed_form_of_classical_vibrations()
     assert found.temperature == pytest.approx(t0 / (1 + entropy / (latent / t0)), rel=1e-6)
     assert found.temperature < t0
     assert found.difference == pytest.approx(-t0 * entropy)
+    assert found.beyond_first_order
+    assert "rely on its direction only" in found.statement
+    small = vibrational_shift(ordered, disordered, t0, 10 * latent, "classical")
+    assert not small.beyond_first_order
+    assert "direction" not in small.statement
     back = vibrational_shift(disordered, ordered, t0, latent, "classical")
     assert back.temperature > t0
     assert json.dumps(found.to_dict(), allow_nan=False)

@@ -12,6 +12,9 @@ from .vibrations import HarmonicFreeEnergy
 
 __all__ = ["VibrationalShift", "vibrational_shift"]
 
+LARGE = 0.15
+"""Part of the temperature beyond which a shift is more than the first order can say."""
+
 WIDEST = 4.0
 """Shifts by more than this factor are refused: nothing is linear that far."""
 
@@ -32,13 +35,19 @@ class VibrationalShift(NamedTuple):
     difference_error: float
     converged: bool
 
+    @property
+    def beyond_first_order(self) -> bool:
+        """Whether the shift is so large (15 %) that only its direction is to be relied on."""
+        return abs(self.temperature / self.without - 1.0) > LARGE
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the statement; None where a number is not known."""
         found = {
             name: None if isinstance(value, float) and not np.isfinite(value) else value
             for name, value in self._asdict().items()
         }
-        return {"statement": self.statement} | found
+        said = {"statement": self.statement, "beyond_first_order": self.beyond_first_order}
+        return said | found
 
     @property
     def statement(self) -> str:
@@ -51,7 +60,13 @@ class VibrationalShift(NamedTuple):
         )
         if not self.converged:
             said += " The draws are too few for a verdict on convergence."
-        return said + " To first order in the temperature; the cell's size is not extrapolated."
+        if self.beyond_first_order:
+            said += (
+                " So large a shift is beyond the first order in which it was computed: rely on its "
+                "direction only, and weigh arrangements by their own free energies or sample with "
+                "positions for more."
+            )
+        return said + " The cell's size is not extrapolated."
 
 
 def vibrational_shift(
@@ -71,7 +86,8 @@ def vibrational_shift(
 
     where Δ is disordered less ordered. For classical vibrations, with :math:`ΔS_\text{vib}`
     constant, it is :math:`T = T_0/(1 + ΔS_\text{vib}/ΔS_\text{conf})` (V. Ozoliņš, C. Wolverton and
-    A. Zunger, Phys. Rev. B 58, R5897 (1998), doi:10.1103/PhysRevB.58.R5897).
+    A. Zunger, Phys. Rev. B 58, R5897 (1998), doi:10.1103/PhysRevB.58.R5897). That L and what is
+    drawn at T₀ also hold at T is first order in the shift; shifts beyond 15 % are marked.
 
     Parameters
     ----------
