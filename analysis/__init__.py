@@ -67,6 +67,7 @@ _HOME = {
     "inversion_degree": "alchemc.analysis.order.inversion",
     "landscape": "alchemc.analysis.caveats",
     "lower_hull": "alchemc.analysis.stability.hull",
+    "mbar_averages": "alchemc.analysis.stability.averages",
     "mean_energy": "alchemc.analysis.thermodynamics",
     "measured_sqs": "alchemc.analysis.sqs.structures",
     "mixing_free_energy": "alchemc.analysis.stability.mixing",

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from ase.units import kB
+from ase.units import GPa, kB
 from scipy.stats import chi2
 
 from alchemc import Canonical, SemiGrandCanonical, VarianceConstrained
@@ -16,6 +16,7 @@ from alchemc.analysis import (
     Observations,
     SampledPoint,
     free_energy,
+    mbar_averages,
     mixing_free_energy,
     observations,
     wang_landau_free_energy,
@@ -269,6 +270,8 @@ def test_a_temperature_out_of_reach_is_refused():
     assert np.isfinite(free_energy(run, [8000.0]).free_energy).all()
     with pytest.raises(ConvergenceError, match="effective draws speak of 2000 K"):
         free_energy(run, [2000.0])
+    with pytest.raises(ConvergenceError, match="effective draws speak of 2000 K"):
+        mbar_averages(run, None, 2000.0, chemical_potentials={})
 
 
 def test_a_chain_in_the_wrong_phase_contradicts_the_others():
@@ -301,6 +304,31 @@ def test_arguments_that_cannot_be_used_are_refused(change, message):
     run = semi_grand_run("binary", (2000.0,), (0.0,), n_draws=50)
     with pytest.raises(InputError, match=message):
         free_energy(**({"runs": run} | change))
+
+
+def test_runs_that_would_not_fit_into_memory_are_thinned(monkeypatch, record_property):
+    lattice, states, energies = toy_cell("binary")
+    run = semi_grand_run("binary", (2000.0,), range_of_mu("binary", 2000.0), n_draws=600)
+    monkeypatch.setattr(pool_module, "LARGEST", 20000)  # of 117,600
+    free = free_energy(run)
+    assert free.effective.sum() <= 600 * 4 * 7 / 6
+    z = scores(free, exact_free_energies(free, lattice, states, energies))
+    record_property("z", z.tolist())
+    assert np.abs(z).max() < 4.5
+
+
+def test_pure_compositions_that_contradict_each_other_are_told():
+    # A field that the energies of one end lack: MBAR knows of neither.
+    mus = [{"mu_B_Ta": mu} for mu in np.linspace(-0.3, 0.3, 9)]
+    observed = regular_solution(30, 0.0, (900.0,), mus)
+    free = free_energy(observed)
+    assert "off its energy" not in free.statement
+    points = []
+    for point in observed.points:
+        pure = point.counts[..., 1] == 30
+        points.append(point._replace(energy=point.energy - 0.4 * pure))
+    broken = Observations(observed.kinds, observed.sizes, tuple(points))
+    assert "off its energy" in free_energy(broken).statement
 
 
 # ---- deliberately broken --------------------------------------------------------------------
@@ -348,3 +376,55 @@ def test_without_the_number_of_arrangements_the_anchor_is_off(monkeypatch):
     free = free_energy(run, anchor=Toy("binary"))
     z = scores(free, exact_free_energies(free, lattice, states, energies))
     assert np.abs(z).min() > 10
+
+
+# ---- averages -------------------------------------------------------------------------------
+
+
+def test_averages_and_slopes_between_the_points_are_those_of_enumeration(record_property):
+    _, states, energies = toy_cell("binary")
+    mus = (-0.15, 0.05, 0.25)
+    run = semi_grand_run("binary", (1500.0, 2200.0), mus, n_draws=600)
+    alike = (states == np.roll(states, 1, axis=1)).sum(axis=1).astype(float)
+    series = [
+        (p.occupation.values == np.roll(p.occupation.values, 1, axis=-1)).sum(axis=-1)
+        for p in run.points
+    ]
+    found = mbar_averages(
+        run, {"alike": series}, [1500.0, 1800.0], chemical_potentials={"s0": {"Zr": 0.1}}
+    )
+    z = []
+    for t in (1500.0, 1800.0):
+        row, h = found.sel(temperature=t), energies - 0.1 * states.sum(axis=1)
+        p = np.exp(-(h - h.min()) / (kB * t))
+        p /= p.sum()
+        for name, values in (("energy", energies / 8), ("alike", alike)):
+            slope = (p @ (values * h) - (p @ values) * (p @ h)) / (kB * t**2)
+            z.append(float((row[name] - p @ values) / row[f"{name}_error"]))
+            z.append(float((row[f"{name}_slope"] - slope) / row[f"{name}_slope_error"]))
+    record_property("z", z)
+    assert np.abs(z).max() < 4.5
+    with pytest.raises(InputError, match="the composition varies: say at which"):
+        mbar_averages(run)
+    with pytest.raises(InputError, match="one array"):
+        mbar_averages(run, {"alike": series[:1]}, chemical_potentials={"s0": {"Zr": 0.1}})
+
+
+def test_a_cell_that_moves_is_weighed_by_its_enthalpy():
+    # Two levels of 0 and 0.1 eV, whose volumes of 10 and 12 Å³ cost PV at 5 GPa.
+    rng, pressure = np.random.default_rng(5), 5.0
+    h = np.array([10.0, 12.0]) * pressure * GPa + np.array([0.0, 0.1])
+    points = []
+    for t in (900.0, 1300.0):
+        p = np.exp(-h / (kB * t))
+        drawn = rng.choice(2, size=(800, 4), p=p / p.sum())
+        scalars = {"temperature": t, "pressure": pressure}
+        volume = np.array([10.0, 12.0])[drawn]
+        points.append(SampledPoint(scalars, 0.1 * drawn, np.ones((800, 4, 1), int), volume))
+    cell = Observations((("B", "Ta"),), {"B": 1}, tuple(points))
+    row = mbar_averages(cell, None, 1100.0).isel(temperature=0)
+    p = np.exp(-h / (kB * 1100.0))
+    assert abs(float(row.energy) - p @ h / p.sum()) < 4.5 * float(row.energy_error)
+    other = points[1]._replace(coordinates={"temperature": 1300.0, "pressure": 0.0})
+    with pytest.raises(InputError, match="different pressures"):
+        mbar_averages(Observations(cell.kinds, cell.sizes, (points[0], other)))

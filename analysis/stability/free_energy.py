@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from ase.units import kB
@@ -28,6 +28,9 @@ LEAST_AT_TEMPERATURE = 50
 
 LEAST_REPEATED = 0.01
 """So is one where, beyond the first of every composition, fewer of the draws than this count."""
+
+MOST_APART = 4.0
+"""Standard errors by which two pure compositions may contradict each other without a word."""
 
 _QUANTITIES = ("free_energy", "energy", "heat_capacity")
 
@@ -141,7 +144,7 @@ def free_energy(
         converged=sure & (doubtful < DOUBTFUL_SHARE),
         absolute=all(a.kind != "none" for a in anchors),
         route=f"by MBAR over {len(whole.beta)} points, {_hung_on(anchors)}",
-        notes=_notes(whole),
+        notes=_notes(whole) + _closure(whole, anchors, groups, values, replicates, kelvin),
     )
 
 
@@ -234,6 +237,36 @@ def _reached(pool: Pool, kish: np.ndarray, kelvin: np.ndarray) -> None:
             f"{(kish[worst] > 0).sum()} compositions: sample nearer to it, or ask for another "
             "temperature"
         )
+
+
+def _closure(  # noqa: PLR0917
+    whole: Pool,
+    anchors: Sequence[Anchor],
+    groups: Sequence[Pool],
+    values: Mapping[str, np.ndarray],
+    replicates: Mapping[str, np.ndarray],
+    kelvin: np.ndarray,
+) -> tuple[str, ...]:
+    """Compare F of a second pure composition with its energy, which it must be."""
+    pure = ln_arrangements(whole.observed, whole.compositions) == 0.0
+    found = []
+    for anchor, pool in zip(anchors, groups, strict=True):
+        for c in np.unique(pool.composition) if anchor.kind == "pure" else ():
+            if not pure[c] or c == anchor.composition:
+                continue
+            apart = values["free_energy"][:, c] - values["energy"][:, c]
+            error = error_of(replicates["free_energy"][:, :, c])
+            with np.errstate(invalid="ignore", divide="ignore"):
+                z = np.abs(apart) / error
+            if not np.nanmax(z, initial=0.0) <= MOST_APART:
+                t = int(np.nanargmax(z))
+                found.append(
+                    f"At {kelvin[t]:,.6g} K F of the pure composition "
+                    f"{whole.compositions[c].tolist()} is off its energy by "
+                    f"{1e3 * apart[t]:.2g} ± {1e3 * error[t]:.2g} meV per site: errors are too "
+                    "small, or a point was sampled in another phase."
+                )
+    return tuple(found)
 
 
 def _hung_on(anchors: Sequence[Anchor]) -> str:

@@ -40,7 +40,8 @@ class Solution(NamedTuple):
     ``f`` [n_states] are the states' dimensionless free energies but for a constant. By draw, or by
     kind of draw: ``enthalpy`` (eV) and ``composition``; ``log_mixture``, with which it stands for
     1/D of the measure, D = Σ_k N_k e^{f_k − u_k(x)}; ``multiplicity``, how often there is such a
-    one.
+    one. ``kind`` [n_draws] is the kind of every draw of the pool, ``number`` [n_draws] how often it
+    was drawn.
     """
 
     f: np.ndarray
@@ -48,6 +49,8 @@ class Solution(NamedTuple):
     composition: np.ndarray
     log_mixture: np.ndarray
     multiplicity: np.ndarray
+    kind: np.ndarray
+    number: np.ndarray
 
 
 def solved(pool: Pool) -> Solution:
@@ -64,7 +67,9 @@ def solved(pool: Pool) -> Solution:
     start = _linked(pool)
     f, log_mixture = _mbar(pool, start)
     ones = np.ones(len(pool.state))
-    solution = Solution(f, pool.enthalpy, pool.composition, log_mixture, ones)
+    solution = Solution(
+        f, pool.enthalpy, pool.composition, log_mixture, ones, np.arange(len(ones)), ones
+    )
     _agreement(pool, solution)
     return solution
 
@@ -96,7 +101,7 @@ def resolved(
         shift, mixture = _newton(weights, multiplicity, numbers)
         yield Solution(
             solution.f + shift, pool.enthalpy[first], pool.composition[first],
-            ln_d + np.log(mixture), multiplicity,
+            ln_d + np.log(mixture), multiplicity, kind, number,
         )  # fmt: skip
 
 

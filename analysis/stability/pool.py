@@ -25,6 +25,9 @@ __all__ = ["LEAST_CROSSINGS", "Pool", "pooled"]
 LEAST_CROSSINGS = 20
 """A point that went between two phases has sampled both where their share has this ESS."""
 
+LARGEST = 20_000_000
+"""Draws times points above which draws are thinned, so that the equations fit into memory."""
+
 _BLOCK_TIMES, _FEW_BLOCKS = 5, 8
 
 
@@ -36,7 +39,8 @@ class Pool:
     n_kinds], ``state`` [n], ``block`` [n]; blocks are longer than the memory of the chains, and
     ``state_of_block`` tells whose they are. By state: ``beta`` in 1/eV, ``bias``
     [n_states, n_compositions] what the reduced potential holds beside βH (infinite where a state
-    is another phase's), ``labels``, ``converged``.
+    is another phase's), ``labels``, ``converged``. ``origin`` [n] counts the draws of all points in
+    their order, before any were left out.
     """
 
     observed: Observations
@@ -50,6 +54,7 @@ class Pool:
     bias: np.ndarray
     labels: tuple[str, ...]
     converged: np.ndarray
+    origin: np.ndarray
 
     def reduced(self, states: np.ndarray | slice, draws: np.ndarray | slice) -> np.ndarray:
         """Reduced potentials u_k(x_n) = β_k H_n + bias, [n_states, n_draws]."""
@@ -67,12 +72,14 @@ class Pool:
         return Pool(
             self.observed, self.enthalpy[draws], self.composition[draws], self.compositions,
             state, block, owner, self.beta[states], self.bias[states],
-            tuple(self.labels[k] for k in states), self.converged[states],
+            tuple(self.labels[k] for k in states), self.converged[states], self.origin[draws],
         )  # fmt: skip
 
 
 def pooled(observed: Observations, cut: float | None = None) -> Pool:
     """Write the draws of all points in one row, with the reduced potentials of the points.
+
+    Where these would be more than `LARGEST` numbers every s-th draw of all points is taken.
 
     Parameters
     ----------
@@ -98,19 +105,27 @@ def pooled(observed: Observations, cut: float | None = None) -> Pool:
             raise InputError("cut separates phases along one fraction, and here several vary")
         side = axis.x > cut
     pressure = _one_pressure(observed)
+    n_draws = sum(p.energy.size for p in observed.points)
+    every = -(-n_draws * len(observed.points) // LARGEST)
     names = layout([_finite(p.coordinates) for p in observed.points]).written
     rows: list[dict[str, Any]] = []
-    first = blocks = 0
+    first = blocks = before = 0
     for point, name, where in zip(observed.points, names, index, strict=True):
         enthalpy = _enthalpy(point, pressure)
         tau, converged = _memory(enthalpy, where, compositions, bool(ln_ways[where].max() == 0.0))
         block = _blocks(enthalpy.shape, tau)
+        origin = before + np.arange(enthalpy.size).reshape(enthalpy.shape)
+        before += enthalpy.size
+        thinned = (np.arange(len(enthalpy)) % every == 0)[:, None]
         parts: list[tuple[str, np.ndarray, np.ndarray | None]] = [
             (name, np.ones(where.shape, dtype=bool), None)
         ]
         if side is not None:
             parts = _sides(name, side[where], side)
-        for label, kept, allowed in parts:
+        for label, sampled, allowed in parts:
+            kept = sampled & thinned
+            if not kept.any():
+                continue
             bias = _bias(observed, point, compositions)
             if allowed is not None:
                 bias = np.where(allowed, bias, np.inf)
@@ -119,18 +134,18 @@ def pooled(observed: Observations, cut: float | None = None) -> Pool:
                 "enthalpy": enthalpy[kept], "composition": where[kept], "label": label,
                 "state": np.full(kept.sum(), first), "block": here + blocks, "bias": bias,
                 "beta": 1.0 / (kB * point.coordinates["temperature"]), "converged": converged,
-                "owners": np.full(here.max() + 1, first),
+                "owners": np.full(here.max() + 1, first), "origin": origin[kept],
             })  # fmt: skip
             first, blocks = first + 1, blocks + int(here.max()) + 1
     flat = {
         name: np.concatenate([row[name] for row in rows])
-        for name in ("enthalpy", "composition", "state", "block", "owners")
+        for name in ("enthalpy", "composition", "state", "block", "owners", "origin")
     }
     return Pool(
         observed, flat["enthalpy"], flat["composition"], compositions, flat["state"],
         flat["block"], flat["owners"], np.array([row["beta"] for row in rows]),
         np.array([row["bias"] for row in rows]), tuple(row["label"] for row in rows),
-        np.array([row["converged"] for row in rows]),
+        np.array([row["converged"] for row in rows]), flat["origin"],
     )  # fmt: skip
 
 
