@@ -184,14 +184,14 @@ class HarmonicFreeEnergy:
             f"Harmonic vibrations of {n} structure{'s' * (n > 1)} at the Γ point of the cell "
             f"({len(self.lattice.atoms)} positions), in eV per cell at {warm:g} K: "
         )
-        if (np.ptp(self.lattice.counts(self.occupations), axis=0) == 0).all():
-            mean, classical = self.average(warm), self.average(warm, "classical")
-            error = f"±{mean.error:.3f}" if mean.error > 0 else "no error known"
-            said += f"{mean.mean:.3f}" + (f" ({error}) averaged over them" if n > 1 else "")
-            said += f", quantum effects being {mean.mean - classical.mean:.3f} of it"
-        else:
-            values = self.vibrational(warm)
-            said += f"{values.min():.3f} to {values.max():.3f} for their compositions"
+        values = self.vibrational(warm)
+        said += f"{values.min():.3f}" + (f" to {values.max():.3f}" if n > 1 else "")
+        if n > 1 and (np.ptp(self.lattice.counts(self.occupations), axis=0) == 0).all():
+            mean = self.average(warm)
+            error = f"{mean.mean:.3f} ± {mean.error:.3f}" if mean.error > 0 else f"{mean.mean:.3f}"
+            said += f" ({error} on exponential average, if they are draws)"
+        quantum = (values - self.vibrational(warm, "classical")).mean()
+        said += f", quantum effects being {quantum:.3f} of it"
         said += f"; halving the displacement changes it by {1000 * self.step_change[-1]:.2f} meV."
         return said + " Waves longer than the cell and anharmonicity are left out."
 
