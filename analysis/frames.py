@@ -93,6 +93,20 @@ class FrameReader:
             )
         return where
 
+    def positions(self, atoms: Atoms) -> np.ndarray:
+        """Return where the atoms of the frame read last are, float64 [n_atoms, 3] in Å.
+
+        In the reference's order and in the frame's cell, each in the image that is nearest to its
+        reference position; vacancies are there.
+        """
+        real = atoms.numbers > 0
+        where = self._look_up(atoms.positions[real])
+        reference = self._lattice.atoms
+        scaled = reference.positions @ np.linalg.inv(reference.cell.array)
+        away = atoms.positions[real] @ np.linalg.inv(atoms.cell.array) - scaled[where]
+        scaled[where] += away - np.round(away)
+        return np.asarray(scaled @ atoms.cell.array)
+
     def species(self, numbers: np.ndarray) -> np.ndarray | None:
         """Occupations [n, n_sites] from atomic numbers in the reference's order, [n, n_atoms].
 

@@ -41,6 +41,7 @@ def read_trajectory(
     start: int = 0,
     every: int = 1,
     tolerance: float | None = None,
+    positions: bool = False,
 ) -> Run:
     """Read a trajectory of another program as a run, ready for every function of the analysis.
 
@@ -76,6 +77,9 @@ def read_trajectory(
     tolerance
         Largest distance in Å of an atom from its reference position; half the shortest distance
         of two of these unless given.
+    positions
+        Keep ``positions`` and ``cell`` of every draw, in the order of the reference's atoms, for
+        measures that follow them. Of a DataContainer there are none.
 
     Returns
     -------
@@ -117,10 +121,10 @@ def read_trajectory(
         for index, one in enumerate(sources):
             kelvin = _temperature(temperature, index, len(sources))
             reader = _Source(lattice, index, name_of(one, index), kelvin, tolerance)
-            draws = reader.rows(one) if is_container(one) else reader.frames(one, key)
-            for origin, occupation, energy in draws:
+            draws = reader.rows(one) if is_container(one) else reader.frames(one, key, positions)
+            for origin, draw, energy in draws:
                 value = energy if given is None else next(numbers, math.nan)
-                collector.add(origin, occupation, value)
+                collector.add(origin, draw, value)
             collector.ensembles.append(reader.ensemble)
             collector.notes += reader.notes
         if given is not None and given.size != collector.seen:
@@ -177,11 +181,15 @@ class _Source:
         self.ensemble: str | None = None
         self.notes: list[str] = []
 
-    def frames(self, source: Any, key: str | None) -> Iterator[tuple[Origin, np.ndarray, float]]:
+    def frames(
+        self, source: Any, key: str | None, positions: bool
+    ) -> Iterator[tuple[Origin, dict[str, np.ndarray], float]]:
         """Draws of a file or of Atoms."""
         first: dict[str, float] | None = None
         for number, atoms in enumerate(frames_of(source, self._name)):
-            occupation = self._occupation(atoms, number)
+            draw = {"occupation": self._occupation(atoms, number)}
+            if positions:
+                draw |= {"positions": self._reader.positions(atoms), "cell": atoms.cell.array}
             ours = all(name in atoms.info for name in _OURS)
             where = self._coordinates(atoms.info, ours)
             first = where if first is None else first
@@ -195,9 +203,9 @@ class _Source:
             self.ensemble = kind if kind in ENSEMBLES else self.ensemble
             chain = int(atoms.info["chain"]) if ours else 0
             origin = Origin(tuple(sorted(where.items())), self._index, chain)
-            yield origin, occupation, _energy(atoms, key, f"frame {number} of {self._name}")
+            yield origin, draw, _energy(atoms, key, f"frame {number} of {self._name}")
 
-    def rows(self, source: Any) -> Iterator[tuple[Origin, np.ndarray, float]]:
+    def rows(self, source: Any) -> Iterator[tuple[Origin, dict[str, np.ndarray], float]]:
         """Draws of a DataContainer."""
         container = read_container(source, self._name)
         name = str(container.metadata.get("ensemble_name", ""))
@@ -222,7 +230,7 @@ class _Source:
             block = rows[first : first + _ROWS_AT_ONCE]
             held = self._occupations(container.structure, block, first)
             for occupation, row in zip(held, block, strict=True):
-                yield origin, occupation, float(row.get("potential", np.nan))
+                yield origin, {"occupation": occupation}, float(row.get("potential", np.nan))
 
     def _occupations(
         self, structure: Atoms, rows: Sequence[Mapping[str, Any]], first: int

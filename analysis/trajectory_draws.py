@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..records import Run, point_dataset
 __all__ = ["Collector", "Origin"]
 
 SPOOL_BYTES = 1 << 25
-"""Occupations of a chain beyond this go to a temporary file, which is mapped into memory."""
+"""What is kept of a chain beyond this goes to a temporary file, which is mapped into memory."""
 
 _ROWS_AT_ONCE = 4096
 
@@ -29,18 +29,33 @@ class Origin(NamedTuple):
     chain: int
 
 
+class _Rows:
+    """Arrays of one shape in a row, in memory or, if they are many, in a temporary file."""
+
+    def __init__(self, like: np.ndarray) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
+        self.shape, self.dtype, self.bytes = like.shape, like.dtype, like.nbytes
+
+    def append(self, row: np.ndarray) -> None:
+        self._file.write(row.tobytes())
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Return ``count`` rows from a number on."""
+        self._file.seek(first * self.bytes)
+        data = self._file.read(count * self.bytes)
+        return np.frombuffer(data, self.dtype).reshape(-1, *self.shape)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Chain:
-    """Draws of one chain: occupations in memory or, if they are many, in a temporary file."""
+    """Draws of one chain."""
 
     def __init__(self) -> None:
-        self.file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
+        self.rows: dict[str, _Rows] = {}
         self.energies = array.array("d")
         self.seen = 0
-
-    def occupations(self, first: int, count: int, n_sites: int) -> np.ndarray:
-        """Occupations [count, n_sites] from a draw on."""
-        self.file.seek(first * n_sites)
-        return np.frombuffer(self.file.read(count * n_sites), np.uint8).reshape(-1, n_sites)
 
 
 class Collector:
@@ -58,10 +73,11 @@ class Collector:
 
     def __exit__(self, *_: object) -> None:
         for chain in self._chains.values():
-            chain.file.close()
+            for rows in chain.rows.values():
+                rows.close()
 
-    def add(self, origin: Origin, occupation: np.ndarray, energy: float) -> None:
-        """Take a draw."""
+    def add(self, origin: Origin, draw: Mapping[str, np.ndarray], energy: float) -> None:
+        """Take a draw: its ``occupation``, and ``positions`` and ``cell`` where they are kept."""
         self.seen += 1
         if origin not in self._chains:
             self._chains[origin] = _Chain()
@@ -69,7 +85,10 @@ class Collector:
         at = chain.seen - self._start
         chain.seen += 1
         if at >= 0 and at % self._every == 0:
-            chain.file.write(occupation.tobytes())
+            for name, values in draw.items():
+                if name not in chain.rows:
+                    chain.rows[name] = _Rows(values)
+                chain.rows[name].append(values)
             chain.energies.append(energy)
 
     def run(self, names: tuple[str, ...], ensemble: str | None) -> Run:
@@ -126,22 +145,9 @@ class Collector:
                 f"draw {draw} of chain {chain} has no energy while others have; give energies, or "
                 "leave such frames out"
             )
-        return {"occupation": self._together(chains, n_draws), "energy": energies}
-
-    def _together(self, chains: Sequence[_Chain], n_draws: int) -> np.ndarray:
-        """Occupations of chains as one array [draw, chain, site], mapped if it is large."""
-        n_sites = self._lattice.n_sites
-        shape = (n_draws, len(chains), n_sites)
-        if np.prod(shape, dtype=np.int64) <= SPOOL_BYTES:
-            held: np.ndarray = np.empty(shape, np.uint8)
-        else:
-            with tempfile.TemporaryFile() as file:  # the mapping outlives it
-                held = np.memmap(file, np.uint8, "w+", shape=shape)
-        for index, chain in enumerate(chains):
-            for first in range(0, n_draws, _ROWS_AT_ONCE):
-                count = min(_ROWS_AT_ONCE, n_draws - first)
-                held[first : first + count, index] = chain.occupations(first, count, n_sites)
-        return held
+        names = set.intersection(*(set(chain.rows) for chain in chains))
+        kept = {name: _together([c.rows[name] for c in chains], n_draws) for name in sorted(names)}
+        return {**kept, "energy": energies}
 
     def _changing(self, occupation: np.ndarray, kind: str) -> set[str]:
         """Sublattices whose composition changes from draw to draw; none may in a canonical run."""
@@ -163,3 +169,20 @@ class Collector:
                         "at a time"
                     )
         return found
+
+
+def _together(chains: Sequence[_Rows], n_draws: int) -> np.ndarray:
+    """Rows of several chains as one array [draw, chain, ...], mapped if it is large."""
+    one = chains[0]
+    shape = (n_draws, len(chains), *one.shape)
+    if n_draws * len(chains) * one.bytes <= SPOOL_BYTES:
+        held: np.ndarray = np.empty(shape, one.dtype)
+    else:
+        with tempfile.TemporaryFile() as file:  # the mapping outlives it
+            held = np.memmap(file, one.dtype, "w+", shape=shape)
+    step = max(1, min(_ROWS_AT_ONCE, SPOOL_BYTES // one.bytes))
+    for index, rows in enumerate(chains):
+        for first in range(0, n_draws, step):
+            count = min(step, n_draws - first)
+            held[first : first + count, index] = rows.read(first, count)
+    return held

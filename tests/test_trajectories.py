@@ -147,6 +147,28 @@ def test_a_translation_of_the_crystal_leaves_its_order():
     np.testing.assert_allclose(one, other, atol=1e-12)
 
 
+def test_positions_are_kept_in_the_order_of_the_reference(monkeypatch):
+    lattice = Lattice(
+        bulk("Cu", cubic=True, a=4.0).repeat(2), {"M": Sublattice("Cu", ("Cu", "Au", "X"))}
+    )
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, 3, size=(6, 32))
+    moved = rng.normal(scale=0.1, size=(6, 32, 3))
+    frames = []
+    for occupation, away in zip(draws, moved, strict=True):
+        atoms = lattice.to_atoms(occupation, lattice.atoms.positions + away)
+        atoms.wrap()
+        frames.append(atoms[rng.permutation(len(atoms))])
+    for spool in (1 << 25, 200):
+        monkeypatch.setattr("alchemc.analysis.trajectory_draws.SPOOL_BYTES", spool)
+        (point,) = read_trajectory(frames, lattice, positions=True).points
+        assert point["positions"].dims == ("draw", "chain", "atom", "xyz")
+        expected = np.where((draws == 2)[..., None], 0.0, moved) + lattice.atoms.positions
+        np.testing.assert_allclose(point["positions"].values[:, 0], expected, atol=1e-10)
+        assert (point["cell"].values == lattice.atoms.cell.array).all()
+    assert "positions" not in read_trajectory(frames, lattice).points[0]
+
+
 def test_vacancies_are_absent_or_written_as_x():
     lattice = Lattice(bulk("Cu", cubic=True, a=4.0), {"M": Sublattice("Cu", ("Cu", "Au", "X"))})
     absent = Atoms("CuAu", [[0, 0, 0], [0, 2, 2]], cell=lattice.atoms.cell, pbc=True)
