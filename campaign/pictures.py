@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from ..analysis.layout import coordinates_of, layout
 from ..errors import InputError
@@ -23,7 +21,7 @@ PICTURES = {"gif": (".gif",), "pdf": (".pdf",), "svg": (".svg",), "png": (".png"
 USUAL_FRAMES = 200
 MOST_FRAMES = 2000
 SECONDS_PER_FRAME = 0.1
-REPRODUCIBLE = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "alchemc"}
+REPRODUCIBLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "alchemc"}
 """Text stays text in vector graphics, and the same figure gives the same file."""
 
 
@@ -45,7 +43,7 @@ def write_picture(
     return 1
 
 
-def save_figure(figure: Any, path: Path, kind: str) -> None:
+def save_figure(figure: Any, path: Path | IO[bytes], kind: str) -> None:
     """Save a figure so that the same one gives the same file."""
     import matplotlib as mpl  # noqa: PLC0415
 
@@ -115,6 +113,6 @@ def _frames(points: Sequence[xr.Dataset]) -> Iterator[Frame]:
             yield Frame(occupations[k], f"{name}, draw {int(draw) + 1:,}", **moved)
 
 
-def _geometry(chosen: xr.Dataset) -> dict[str, np.ndarray]:
+def _geometry(chosen: xr.Dataset) -> dict[str, Any]:
     """Return sampled positions and cells, where there are any."""
     return {name: chosen[name].to_numpy() for name in ("positions", "cell") if name in chosen}

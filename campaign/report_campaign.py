@@ -19,6 +19,7 @@ from .report_data import embedded_json
 from .report_findings import finding_section
 from .report_joint import Member, joint_section, members_of, overview_section
 from .report_parts import Section, section_html
+from .report_together import together_sections
 
 __all__ = [
     "campaign_page",
@@ -111,7 +112,7 @@ def campaign_sections(members: Sequence[Member]) -> list[Section]:
     if not members:
         return []
     joint = joint_section(members)
-    return [overview_section(members), *([joint] if joint else [])]
+    return [overview_section(members), *([joint] if joint else []), *together_sections(members)]
 
 
 def _stored(members: Sequence[Member]) -> list[Section]:
@@ -132,7 +133,7 @@ def _stored(members: Sequence[Member]) -> list[Section]:
 
 def _title(members: Sequence[Member], shown: Sequence[Section]) -> str:
     if not members:
-        return shown[0].title
+        return shown[0].title if len(shown) == 1 else "Stored results"
     formulas = list(dict.fromkeys(str(member.results["formula"]) for member in members))
     return f"{len(members)} runs of {pieces.listed(formulas)}"
 

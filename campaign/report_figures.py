@@ -119,7 +119,9 @@ def _of_one(run: Run) -> Iterator[tuple[str, Drawing]]:
         yield name, drawing
     coldest = run.points[results["points"][0]["index"]]
     last = coldest.isel(draw=-1, chain=0)
-    moved = {key: last[key].to_numpy() for key in ("positions", "cell") if key in last}
+    moved: dict[str, Any] = {
+        key: last[key].to_numpy() for key in ("positions", "cell") if key in last
+    }
     yield "structure", plot_structure(run.lattice, last["occupation"].to_numpy(), **moved)
 
 
@@ -201,10 +203,12 @@ def _draw_series(axes: Axes, series: Series, k: int) -> None:
     if series.area:
         axes.fill(x, y, facecolor=colour, alpha=0.25, edgecolor=colour, label=label)
         return
-    bars = [None if e is None else [v or 0.0 for v in e] for e in (series.error, series.x_error)]
+    y_bars, x_bars = (
+        None if e is None else [v or 0.0 for v in e] for e in (series.error, series.x_error)
+    )
     marked = series.points or series.line is None
     style = STYLES[series.line] if series.line else "none"
-    axes.errorbar(x, y, *bars, color=colour, linewidth=1.2, linestyle=style, capsize=2)
+    axes.errorbar(x, y, y_bars, x_bars, color=colour, linewidth=1.2, linestyle=style, capsize=2)
     axes.plot(
         [], [], color=colour, label=label, linewidth=1.2, linestyle=style,
         marker=MARKERS[k % 6] if marked else None, markersize=4.5,

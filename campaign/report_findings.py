@@ -7,10 +7,26 @@ from typing import Any
 
 from .findings import Finding
 from .report_parts import Section, Table
+from .report_sqs import sqs_section
+from .report_stability import (
+    diagram_section,
+    free_energy_section,
+    ground_state_section,
+    ordering_section,
+)
+from .report_waves import screen_section, waves_section
 
 __all__ = ["finding_section"]
 
-ADAPTERS: dict[str, Callable[[Mapping[str, Any]], Section]] = {}
+ADAPTERS: dict[str, Callable[[Mapping[str, Any]], Section]] = {
+    "concentration-waves": waves_section,
+    "free-energy": free_energy_section,
+    "ground-states": ground_state_section,
+    "ordering-temperature": ordering_section,
+    "phase-diagram": diagram_section,
+    "screen": screen_section,
+    "sqs": sqs_section,
+}
 """How the results on a subject are shown; others are shown as their statement and tables."""
 
 MOST_ROWS = 60
@@ -30,12 +46,11 @@ def finding_section(finding: Finding, draws: tuple[int, ...] | None = None) -> S
     Examples
     --------
     >>> rows = [{"T (K)": 900, "bias (meV)": {"mean": 12.3, "error": 3.4}}]
-    >>> found = Finding("sqs", {"statement": "The SQS is too high.", "bias": rows}, "", None)
+    >>> found = Finding("own-study", {"statement": "It is too high.", "bias": rows}, "", None)
     >>> finding_section(found).tables[0].columns
     ('T (K)', 'bias (meV)')
     """
-    show = ADAPTERS.get(finding.subject, lambda data: plain_section(finding.subject, data))
-    section = show(finding.data)
+    section = _shown(finding)
     if not finding.outdated(draws):
         return section
     text = (
@@ -46,6 +61,16 @@ def finding_section(finding: Finding, draws: tuple[int, ...] | None = None) -> S
     return Section(
         section.title, section.statement, caveats, section.figures, section.tables, section.key
     )
+
+
+def _shown(finding: Finding) -> Section:
+    show = ADAPTERS.get(finding.subject)
+    try:
+        if show is not None:
+            return show(finding.data)
+    except (KeyError, TypeError, IndexError, AttributeError):
+        pass  # of another version, or made by hand: its statement and tables are shown all the same
+    return plain_section(finding.subject, finding.data)
 
 
 def plain_section(subject: str, data: Mapping[str, Any]) -> Section:

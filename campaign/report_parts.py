@@ -20,6 +20,9 @@ __all__ = ["Figure", "Section", "Series", "Table", "section_html"]
 
 Number = float | None
 Cell = str | float | Mapping[str, Any] | None
+WORDS = ' class="words"'
+PARAGRAPH = 240
+"""Characters after which a statement goes on in another paragraph."""
 MOST_ROWS = 400
 """Numbers of a figure that stand in a table below it; of larger ones there is no table."""
 
@@ -245,7 +248,10 @@ def section_html(section: Section) -> str:
         _figure_html(figure, figure_key(section, k)) for k, figure in enumerate(section.figures)
     )
     parts = [
-        *(f'<p class="statement">{escape(_signed(text))}</p>' for text in section.sentences),
+        *(
+            f'<p class="{"detail" if k else "statement"}">{escape(_signed(text))}</p>'
+            for k, text in enumerate(_paragraphs(section.sentences))
+        ),
         _caveats_html(section.caveats),
         f'<div class="grid">{figures}</div>' if figures else "",
         *(_table_html(table, section.title) for table in section.tables),
@@ -254,6 +260,20 @@ def section_html(section: Section) -> str:
         f'<section id="{name}" aria-labelledby="{name}-title">'
         f'<h2 id="{name}-title">{escape(section.title)}</h2>{"".join(parts)}</section>'
     )
+
+
+def _paragraphs(texts: Sequence[str]) -> list[str]:
+    """Break long texts between sentences, so that they can be read."""
+    found = []
+    for text in texts:
+        part = ""
+        for sentence in re.split(r"(?<=[.)]) (?=[A-Z])", text):
+            part = f"{part} {sentence}" if part else sentence
+            if len(part) >= PARAGRAPH:
+                found.append(part)
+                part = ""
+        found += [part] if part else []
+    return found
 
 
 def _caveats_html(caveats: Sequence[str | Mapping[str, str]]) -> str:
@@ -302,8 +322,13 @@ def _numbers_of(figure: Figure) -> Table | None:
 
 
 def _table_html(table: Table, name: str) -> str:
-    head = "".join(f'<th scope="col">{_heading(text)}</th>' for text in table.columns)
-    rows = "".join(_row_html(row) for row in table.rows)
+    words = [_of_words(column) for column in zip(*table.rows, strict=True)] if table.rows else []
+    words = words or [False] * len(table.columns)
+    head = "".join(
+        f'<th scope="col"{WORDS if left else ""}>{_heading(text)}</th>'
+        for text, left in zip(table.columns, words, strict=True)
+    )
+    rows = "".join(_row_html(row, words) for row in table.rows)
     title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     label = escape(table.title or name, quote=True)
@@ -313,22 +338,27 @@ def _table_html(table: Table, name: str) -> str:
     )
 
 
+def _of_words(column: Sequence[Cell]) -> bool:
+    """Whether a column holds text, which is read from the left."""
+    return any(isinstance(cell, str) and cell[:1].isalpha() for cell in column)
+
+
 def _heading(text: str) -> str:
     name, found, unit = text.partition(" (")
     unit = f"<small>{escape(unit[:-1])}</small>" if found else ""
     return f"{escape(name)}{unit}".replace("k_B", "k<sub>B</sub>")
 
 
-def _row_html(row: Sequence[Cell]) -> str:
-    first, *others = row
-    return f'<tr><th scope="row">{_text(first)}</th>{"".join(map(_cell_html, others))}</tr>'
+def _row_html(row: Sequence[Cell], words: Sequence[bool]) -> str:
+    cells = "".join(map(_cell_html, row[1:], words[1:]))
+    return f'<tr><th scope="row">{_text(row[0])}</th>{cells}</tr>'
 
 
-def _cell_html(cell: Cell) -> str:
+def _cell_html(cell: Cell, words: bool) -> str:
     if isinstance(cell, Mapping) and not cell.get("converged", True):
         why = escape(str(cell.get("why", "not converged")), quote=True)
         return f'<td class="bad" title="{why}">{_text(cell)}</td>'
-    return f"<td>{_text(cell)}</td>"
+    return f"<td{WORDS if words else ''}>{_text(cell)}</td>"
 
 
 def _text(cell: Cell) -> str:

@@ -131,7 +131,7 @@ def _packed(occupation: np.ndarray, bits: int) -> str:
 
 def _images(scaled: np.ndarray, shown: np.ndarray) -> list[list[int]]:
     """Atoms with the cell they are drawn in: those on a face stand on the opposite one, too."""
-    found = [(int(atom), 0, 0, 0) for atom in shown]
+    found: list[tuple[int, ...]] = [(int(atom), 0, 0, 0) for atom in shown]
     for axis in range(3):
         found += [
             (atom, *(int(k == axis) or shift[k] for k in range(3)))

@@ -103,7 +103,7 @@ window.ReportPlots = (() => {
     }
     if (shown) Object.assign(trace, { customdata: shown, error_y: { type: "data", array: series.error.map((e) => e ?? 0), thickness: 1.5, width: 4 } });
     if (series.x_error) trace.error_x = { type: "data", array: series.x_error.map((e) => e ?? 0), thickness: 1.5, width: 4 };
-    if (series.area) Object.assign(trace, { fill: "toself", hoveron: "fills", text: name, hoverinfo: "text", hovertemplate: undefined });
+    if (series.area) Object.assign(trace, { fill: "toself", fillcolor: `${colour(k)}33`, hoveron: "fills", text: name, hoverinfo: "text", hovertemplate: undefined });
     const bad = (series.converged ?? []).map((good, i) => (good ? -1 : i)).filter((i) => i >= 0 && series.y[i] !== null);
     return bad.length ? [trace, crossesOn(bad.map((i) => series.x[i]), bad.map((i) => series.y[i]))] : [trace];
   }
@@ -111,7 +111,7 @@ window.ReportPlots = (() => {
   // A figure as the report describes it; see docs/report.md.
   function drawFigure(element, spec) {
     const axis = (range, log, ticks) => ({
-      ...(log ? { type: "log", exponentformat: "power", dtick: 1 } : {}),
+      ...(log ? { type: "log", exponentformat: "power" } : {}),
       ...(range ? { range: range.map((v) => (v !== null && log ? Math.log10(v) : v)), autorange: range.includes(null) ? (range[0] === null ? "min" : "max") : false } : {}),
       ...(ticks.length ? { tickmode: "array", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => plain(t[1])) } : {}),
     });
