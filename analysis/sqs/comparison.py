@@ -47,6 +47,7 @@ TOLERANCES = {"1": 0.05, "eV/Å": 0.02}
 class _Settings(NamedTuple):
     n_shells: int
     orders: Mapping[str, tuple[str, str]]
+    left_out: tuple[Caveat, ...]
     clusters: Clusters
     models: Mapping[Quantity, Callable[[np.ndarray], np.ndarray]]
     n_evaluated: int
@@ -171,7 +172,7 @@ def compare_sqs(
         random_exact=reference.exact,
         tolerance=float(tolerance),
         landscape=landscape_of(run),
-        caveats=tuple(_caveats(run, here, structures, model)),
+        caveats=(*_caveats(run, here, structures, model), *settings.left_out),
     )
 
 
@@ -260,7 +261,7 @@ def _settings(  # noqa: PLR0917
     if model is not None:
         _check_energies(lattice, model, here)
     usual = run.config.get("analysis", {}).get("orders", tuple(NAMED_ORDERS))
-    measured, _ = fitting_orders(
+    measured, left_out = fitting_orders(
         lattice, tuple(usual if orders is None else orders), structures.occupations[0]
     )
     models: dict[Quantity, Callable[[np.ndarray], np.ndarray]] = {}
@@ -270,7 +271,8 @@ def _settings(  # noqa: PLR0917
     if n_evaluated and model is not None and has_forces(model):
         models[FORCE] = lambda rows: rms_forces(model, rows)
     clusters = Clusters(lattice, structures.cutoffs)
-    return _Settings(n_shells, measured, clusters, models, n_evaluated)
+    notes = left_out if orders is not None else []
+    return _Settings(n_shells, measured, tuple(notes), clusters, models, n_evaluated)
 
 
 def _random(  # noqa: PLR0917

@@ -331,7 +331,12 @@ class SQSComparison:
             "structures": self.structures.to_dict(),
             "random": {"n": self.n_random, "exact": self.random_exact},
             "random_limit": None if limit is None else {"temperature": limit[0], "error": limit[1]},
-            "cluster_deviation": [{"mean": d, "error": e} for d, e in deviation],
+            "cluster_deviation": [
+                {"temperature": kelvin, "mean": mean, "error": error}
+                for kelvin, (mean, error) in zip(
+                    self.temperatures.tolist(), deviation, strict=False
+                )
+            ],
             "quantities": [_quantity_dict(row) for row in self.quantities],
         }
 

@@ -86,12 +86,13 @@ def _representative(row: Compared, what: str) -> str:
     if found:
         texts = [_temperature(one) for one in found]
         return f"By its {what} the SQS is representative at {few(texts, ' and ', 3)}."
-    where = f"from {row.points[0].temperature:,.6g} to {_kelvin(row.points[-1].temperature)}"
-    if len(row.points) == 1:
-        where = f"but {_kelvin(row.points[0].temperature)} was sampled"
+    coldest, hottest = row.points[0].temperature, row.points[-1].temperature
     none = (
-        f"By its {what} the SQS is representative of no temperature in the range sampled, {where}"
+        f"By its {what} the SQS is representative of no temperature in the range sampled, from "
+        f"{coldest:,.6g} to {_kelvin(hottest)}"
     )
+    if coldest == hottest:
+        none = f"By its {what} the SQS is not representative of {_kelvin(coldest)}"
     if not row.reaches_random:
         return f"{none}."
     away = row.mean - row.random_mean
