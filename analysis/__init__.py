@@ -63,6 +63,7 @@ _HOME = {
     "ground_states": "alchemc.analysis.stability.ground_state_search",
     "harmonic_free_energy": "alchemc.analysis.stability.vibrations",
     "heat_capacity": "alchemc.analysis.thermodynamics",
+    "hull_lines": "alchemc.analysis.stability.facets",
     "hysteresis": "alchemc.analysis.loops",
     "inversion_degree": "alchemc.analysis.order.inversion",
     "landscape": "alchemc.analysis.caveats",

@@ -16,6 +16,7 @@ from alchemc.analysis import (
     Observations,
     SampledPoint,
     free_energy,
+    lower_hull,
     mbar_averages,
     mixing_free_energy,
     observations,
@@ -161,6 +162,28 @@ def test_several_species_and_sublattices_are_free_energies_of_counts(record_prop
         assert np.abs(z).max() < 4.7
         with pytest.raises(InputError, match="fractions vary"):
             free.chemical_potential()
+
+
+def test_mixing_and_hull_of_three_species_are_those_of_enumeration(record_property):
+    lattice, states, energies = toy_cell("ternary")
+    corners = [(a, b) for a in (-0.9, 0.0, 0.9) for b in (-0.9, 0.0, 0.9)]
+    with warnings.catch_warnings(action="ignore"):
+        ensembles = [
+            SemiGrandCanonical(lattice, 2500.0, {"s0": {"Zr": a, "Sn": b}}) for a, b in corners
+        ]
+    free = free_energy(drawn_run(lattice, states, energies, ensembles, n_draws=800))
+    assert len(free.compositions) == 28
+    found = mixing_free_energy(free).isel(temperature=0)
+    exact = exact_free_energies(free, lattice, states, energies)[0]
+    x = free.compositions[:, 1:] / 6
+    pure = [int(np.flatnonzero(c == 6)[0]) for c in free.compositions.T]
+    plane = np.column_stack([1 - x.sum(axis=1), x]) @ exact[pure]
+    error = np.maximum(found.mixing_error.values, 1e-9)
+    z = (found.mixing.values - (exact - plane)) / error
+    record_property("z", z.tolist())
+    assert np.abs(np.delete(z, pure)).max() < 4.7
+    above = lower_hull(x, exact).above
+    assert np.abs(found.above_hull.values - above).max() < 6 * error.max()
 
 
 def canonical_run(name, n_second, temperatures, **options):

@@ -210,11 +210,20 @@ def test_what_no_curve_describes_says_so():
         drawn = rng.choice(n + 1, size=(300, 4), p=np.exp(log - logsumexp(log)))
         counts = np.stack([n - drawn, drawn], axis=-1)
         points.append(SampledPoint({"temperature": t, **scalars}, energy[drawn], counts))
-    model = fit_excess(
-        free_energy(Observations((("B", "Sc"), ("B", "Ta")), {"B": n}, tuple(points)))
-    )
+    cell = Observations((("B", "Sc"), ("B", "Ta")), {"B": n}, tuple(points))
+    model = fit_excess(free_energy(cell))
     assert model.chi2[0] > 3
     assert "misses its points" in model.notes[0]
+    lines = phase_diagram(cell, method="hull").lines
+    assert len(lines) == 2  # the compound coexists with a solution on either side
+    ways = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
+    f = (energy - kB * t * ways) / n
+    exact = mixing.lower_hull(x, f)
+    wide = exact.facets[np.diff(exact.facets, axis=1)[:, 0] > 1]
+    for line, (left, right) in zip(lines, wide, strict=True):
+        assert abs(line.x[0] - x[left]) < 4.5 * line.errors[0]
+        assert abs(line.x[1] - x[right]) < 4.5 * line.errors[1]
+        assert line.method == "hull"
 
 
 def test_too_little_is_refused():

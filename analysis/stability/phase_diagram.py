@@ -13,6 +13,7 @@ import xarray as xr
 from ...errors import InputError
 from ...records import Run
 from ..layout import few
+from .facets import hull_lines
 from .free_energies import DOUBTFUL_SHARE, FreeEnergies
 from .free_energy import free_energy
 from .mixing import ExcessModel, fit_excess
@@ -21,6 +22,8 @@ from .tangents import Consolute, TieLine, consolute_point, spinodal, tie_lines
 from .two_phases import equal_weight, fraction_distribution
 
 __all__ = ["PhaseDiagram", "phase_diagram"]
+
+_METHODS = ("tangent", "equal weight", "hull")
 
 SURE = 0.9
 """A boundary that fewer of the resamples have than this is not certain."""
@@ -184,6 +187,7 @@ def phase_diagram(
         "tangent": common tangents of a smooth curve through F (`fit_excess`), for cells of any
         size and runs that visit the compositions between the phases. "equal weight": the two peaks
         of the distribution of the fraction (`equal_weight`), without a curve, for large cells.
+        "hull": facets of the convex hull of F itself (`hull_lines`), for ordered compounds.
     order
         That of the curve, chosen from the draws by default.
     cut
@@ -223,11 +227,11 @@ def phase_diagram(
     >>> bool(abs(line.x[0] - 0.1448) < 4 * line.errors[0])  # ln[x/(1 − x)] = 2.5 (2x − 1)
     True
     """
-    if method not in {"tangent", "equal weight"}:
-        raise InputError(f"method {method!r} is unknown: 'tangent' or 'equal weight'")
+    if method not in _METHODS:
+        raise InputError(f"method {method!r} is unknown: give one of {', '.join(_METHODS)}")
     free = runs
     if not isinstance(free, FreeEnergies):
-        kelvin = temperatures if method == "equal weight" else None
+        kelvin = None if method == "tangent" else temperatures
         free = free_energy(runs, kelvin, cut=cut, resamples=resamples, seed=seed)  # type: ignore[arg-type]
     name = free.one_axis().name
     asked = tuple(float(t) for t in (free.temperatures if temperatures is None else temperatures))
@@ -239,6 +243,10 @@ def phase_diagram(
         both = [equal_weight(free, t, middle) for t in asked]
         lines = tuple(line for line in both if line is not None)
         notes = tuple(filter(None, (_doubt_at(free, line) for line in lines)))
+        return PhaseDiagram(name, asked, sampled, lines, (), None, method, free, None, notes)
+    if method == "hull":
+        lines = tuple(line for t in asked for line in hull_lines(free, t))
+        notes = _doubts(free)
         return PhaseDiagram(name, asked, sampled, lines, (), None, method, free, None, notes)
     model = fit_excess(free, order)
     return PhaseDiagram(

@@ -14,7 +14,15 @@ from .free_energies import error_of
 from .hull import lower_hull
 from .mixing import ExcessModel, free_energy_of
 
-__all__ = ["Consolute", "TieLine", "consolute_point", "matched_errors", "spinodal", "tie_lines"]
+__all__ = [
+    "Consolute",
+    "TieLine",
+    "consolute_point",
+    "matched_errors",
+    "matching",
+    "spinodal",
+    "tie_lines",
+]
 
 _GRID = expit(np.linspace(-16.0, 16.0, 401))
 _HOTTEST = 4.0
@@ -27,7 +35,7 @@ class TieLine(NamedTuple):
     ``x`` are their fractions, ``mu`` the chemical potential that they share (eV, of the axis' last
     species less the other), ``errors`` of the three; ``certainty`` is the share of the resamples
     that have such a tie line, ``extrapolated`` tells that a phase or the temperature lies outside
-    of what was sampled. ``method`` is "tangent" or "equal weight".
+    of what was sampled. ``method`` is "tangent", "equal weight" or "hull".
     """
 
     temperature: float
@@ -81,7 +89,7 @@ def tie_lines(model: ExcessModel, temperature: float) -> list[TieLine]:
     low, high = model.reach[nearest]
     found: list[TieLine] = []
     for line in lines:
-        matched = np.array([_matching(line, one) for one in others])
+        matched = np.array([matching(line, one) for one in others])
         errors, certainty = matched_errors(matched)
         beyond = not (inside and low <= line[0] and line[1] <= high)
         x1, x2, mu = line.tolist()
@@ -176,7 +184,7 @@ def _refined(
     return np.array([*x, mu(got.x).mean()])
 
 
-def _matching(line: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+def matching(line: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
     """Tie line among others that shares most with one; NaN if none overlaps with it."""
     best, shared = np.full(3, np.nan), 0.0
     for other in others:
