@@ -251,11 +251,11 @@ def ground_state_section(data: Data) -> Section:
             row["order"] or None,
             row["space_group"],
             row["n_cells"],
-            1e3 * row["formation_energy_per_site"],
-            1e3 * row["above_hull_per_site"],
-            None if row["depth_per_site"] is None else 1e3 * row["depth_per_site"],
+            f"{1e3 * row['formation_energy_per_site']:.1f}",
+            f"{1e3 * row['above_hull_per_site']:.1f}",
+            None if row["depth_per_site"] is None else f"{1e3 * row['depth_per_site']:.1f}",
         ]
-        for row in [*states, *others]
+        for row in [*sorted(states, key=_composition), *others]
     ]
     note = "Ground states first, then the lowest of those above the hull."
     figures = []
@@ -268,6 +268,10 @@ def ground_state_section(data: Data) -> Section:
         tables=[Table(columns, rows, note=note)],
         key="ground-states",
     )
+
+
+def _composition(row: Data) -> list[float]:
+    return list(row["composition"].values())
 
 
 def _hull(states: Sequence[Data], others: Sequence[Data], variable: str) -> Figure:

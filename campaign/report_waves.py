@@ -58,13 +58,10 @@ def screen_section(data: Mapping[str, Any]) -> Section:
         "Slope and r: energies of random arrangements against those of V. No temperature is given "
         "where they do not agree."
     )
-    texts = {
-        caveat["text"]: caveat["level"]
-        for row in good
-        for caveat in row.get("caveats", ())
-        if caveat["level"] != "note"
-    }
-    caveats = [{"level": "warning", "text": text} for text in texts]
+    labels = dict.fromkeys(row["temperature"]["label"] for row in good if row["temperature"])
+    texts = dict.fromkeys(caveat["text"] for row in good for caveat in _telling(row))
+    caveats = [{"level": "warning", "text": f"Temperatures: {label}."} for label in labels]
+    caveats += [{"level": "warning", "text": text} for text in texts]
     return Section(
         "Screen of orderings",
         data["statement"],
@@ -82,7 +79,7 @@ def _row(row: Mapping[str, Any]) -> list[Any]:
     scale, kelvin = row["rescaling"] or {}, row["temperature"]
     temperature = kelvin and {"mean": kelvin["kelvin"], "error": kelvin["error"], "converged": True}
     slope = scale and {"mean": scale["slope"], "error": scale["error"], "converged": True}
-    codes = [c["code"] for c in row["caveats"] if c["level"] != "note"]
+    codes = [caveat["code"] for caveat in _telling(row)]
     return [
         row["name"],
         row["leading"],
@@ -95,6 +92,12 @@ def _row(row: Mapping[str, Any]) -> list[Any]:
         temperature or None,
         ", ".join(codes),
     ]
+
+
+def _telling(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Caveats that differ from crystal to crystal."""
+    caveats = row.get("caveats", ())
+    return [c for c in caveats if c["level"] != "note" or c["code"] == "range"]
 
 
 def _strengths(entries: Sequence[Mapping[str, Any]]) -> Figure:

@@ -81,6 +81,7 @@ def test_a_screen_ranks_crystals_and_names_those_that_were_refused(tmp_path):
     assert rows["Sr(Ti,Zr)O3"][8] is None
     assert section.figures[0].ticks == [(0, "Pb(Sc,Ta)O3"), (1, "Sr(Ti,Zr)O3")]
     assert text.count("Too small a cell.") == 1
+    assert "Temperatures: mean field." in text
 
 
 def sqs_data() -> dict:
@@ -210,7 +211,7 @@ def test_ground_states_stand_on_their_hull(tmp_path):
     assert list(states.x) == [0.0, 0.5]
     assert states.y == pytest.approx([0.0, -50.0])
     assert others.line is None
-    assert section.tables[0].rows[0][1] == "rock-salt"
+    assert [row[1] for row in section.tables[0].rows] == [None, "rock-salt", "rock-salt"]
 
 
 def test_every_subject_with_a_form_of_its_own_is_tested_here():

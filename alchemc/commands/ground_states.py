@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .shared import DONE, AsJson, Quiet, print_json, print_text, terminal
+from .shared import DONE, AsJson, Quiet, StoreIn, keep, print_json, print_text, terminal
 
 __all__ = ["ground_states"]
 
@@ -41,6 +41,7 @@ def ground_states(  # noqa: PLR0917  (options of a command)
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all arrangements as CSV.")] = False,
     quiet: Quiet = False,
+    store: StoreIn = None,
 ) -> int:
     """Find ordered ground states and their hull by enumeration of small cells."""
     if as_json and as_csv:
@@ -54,6 +55,7 @@ def ground_states(  # noqa: PLR0917  (options of a command)
     found = study.ground_states_of_campaign(
         campaign, cells, every_composition=every, neutral=neutral, multiple=multiple, tell=tell
     )
+    keep(store, "ground-states", found.to_dict())
     if figure is not None:
         study.write_figure(found, figure)
     if structures is not None:

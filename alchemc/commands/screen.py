@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .shared import BAD_INPUT, DONE, AsJson, Quiet, complain, print_json, print_text, terminal
+from .shared import (
+    BAD_INPUT,
+    DONE,
+    AsJson,
+    Quiet,
+    StoreIn,
+    complain,
+    keep,
+    print_json,
+    print_text,
+    terminal,
+)
 
 __all__ = ["screen"]
 
@@ -20,6 +31,7 @@ def screen(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     quiet: Quiet = False,
+    store: StoreIn = None,
 ) -> int:
     """Rank the orderings of disordered crystals by concentration waves, without sampling."""
     if as_json and as_csv:
@@ -29,6 +41,7 @@ def screen(
     entries = [entry for path in files for entry in load_screen(path)]
     tell = None if quiet else lambda line: typer.echo(line, err=True)
     results = run_screen(entries, tell)
+    keep(store, "screen", results)
     if as_json:
         print_json(results)
     elif as_csv:

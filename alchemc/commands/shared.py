@@ -21,7 +21,9 @@ __all__ = [
     "AsJson",
     "Quiet",
     "RunArgument",
+    "StoreIn",
     "complain",
+    "keep",
     "load_run",
     "print_json",
     "print_text",
@@ -33,6 +35,14 @@ DONE, INTERNAL, BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines, no progress bar.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StoreIn = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        help="Keep the result there, for `alchemc report DIR`.",
+    ),
+]
 
 
 def complain(message: str) -> None:
@@ -45,6 +55,15 @@ def load_run(directory: Path) -> Run:
     from ..campaign.runs import open_run
 
     return open_run(directory)
+
+
+def keep(directory: Path | None, subject: str, data: Any) -> None:
+    """Store a result for later reports, if there is a directory for it; it is made if need be."""
+    if directory is not None:
+        from ..campaign.findings import store_finding
+
+        directory.mkdir(parents=True, exist_ok=True)
+        typer.echo(f"stored for the report: {store_finding(directory, subject, data)}", err=True)
 
 
 def terminal() -> Console:

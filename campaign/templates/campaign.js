@@ -5,5 +5,5 @@
   const draw = () => window.ReportPlots.drawFigures(data.figures);
   draw();
   window.ReportPlots.follow(draw);
-  window.ReportPlots.offer(document.getElementById("download"), "alchemc-campaign.json", data.runs);
+  window.ReportPlots.offer(document.getElementById("download"), "alchemc-campaign.json", data);
 })();
