@@ -7,7 +7,7 @@ import json
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,33 +65,32 @@ def frames_of(source: Any, name: str) -> Iterator[Atoms]:
     InputError
         If the file cannot be read, or something is no structure; the frame is named.
     """
-    if isinstance(source, str | Path):
-        if not Path(source).is_file():
-            what = "is a directory" if Path(source).is_dir() else "does not exist"
-            raise InputError(f"the trajectory '{source}' {what}; give the path of a file")
-        frames: Iterable[Any] = ase.io.iread(str(source), index=":")
-    else:
-        frames = source
-    count, iterator = 0, iter(frames)
-    while True:
-        try:
-            atoms = next(iterator)
-        except StopIteration:
-            return
-        except InputError:
-            raise
-        except Exception as error:  # ASE's readers raise whatever they meet
-            raise InputError(
-                f"frame {count} of {name} cannot be read by ASE ({type(error).__name__}: "
-                f"{one_line(error)}); check the file and its extension, or cut it before that frame"
-            ) from error
+    frames = _read(source, name) if isinstance(source, str | Path) else source
+    for count, atoms in enumerate(frames):
         if not isinstance(atoms, Atoms):
             raise InputError(
                 f"frame {count} of {name} is a {type(atoms).__name__}; give ase.Atoms, paths, or "
                 "mchammer DataContainers"
             )
         yield atoms
-        count += 1
+
+
+def _read(path: str | Path, name: str) -> Iterator[Any]:
+    if not Path(path).is_file():
+        what = "is a directory" if Path(path).is_dir() else "does not exist"
+        raise InputError(f"the trajectory '{path}' {what}; give the path of a file")
+    count = 0
+    try:
+        for atoms in ase.io.iread(str(path), index=":"):
+            yield atoms
+            count += 1
+    except InputError:
+        raise
+    except Exception as error:  # ASE's readers raise whatever they meet
+        raise InputError(
+            f"frame {count} of {name} cannot be read by ASE ({type(error).__name__}: "
+            f"{one_line(error)}); check the file and its extension, or cut it before that frame"
+        ) from error
 
 
 def read_container(source: Any, name: str) -> Container:
