@@ -9,7 +9,9 @@ of squares are the 1e-4 quantiles of χ².
 import dataclasses
 import json
 import math
+import runpy
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +38,7 @@ from toys import RandomHamiltonian, TabulatedHamiltonian
 LIKE, UNLIKE = -0.05, 0.05
 """Couplings in eV that let like, and unlike, neighbours attract one another."""
 CUTOFFS = (5.7,)
+EXAMPLE = Path(__file__).parents[1] / "examples" / "sqs.py"
 
 
 class Table:
@@ -532,3 +535,14 @@ def test_a_run_without_draws_is_refused():
     empty = exact.run((1500.0,)).points[0].isel(draw=slice(0, 0))
     with pytest.raises(InputError, match="no draws yet"):
         compared(exact, Run((empty,), exact.lattice), structures(UNLIKE))
+
+
+@pytest.mark.slow
+def test_the_example_finds_structures_that_stand_for_the_lowest_temperature(capsys):
+    arguments = ["--draws", "60", "--temperatures", "5500", "9000", "--structures", "2"]
+    runpy.run_path(str(EXAMPLE))["main"](arguments)
+    text = capsys.readouterr().out
+    assert "By its energy the SQS is representative of no temperature" in text
+    cold, hot = (line.split() for line in text.strip().splitlines()[-2:])
+    assert abs(float(cold[3])) < 5 * float(cold[5]) < 60
+    assert float(hot[3]) < -50
