@@ -7,8 +7,8 @@ ten minutes. Sr2ScTaO6 has one minimum for each arrangement; Pb2ScTaO6 has many,
   minima, fixed cell): energy, vibrational free energy, slowest mode, errors of the force constants.
 - halves: temperature at which half of the weight is rock salt, from the energies alone, and with
   vibrations, classical and quantum.
-- shift: the same by `vibrational_shift`, from rock salt and draws of all other arrangements at the
-  temperature found from energies alone.
+- shift: the same by `vibrational_shift`, from rock salt and draws of all other arrangements (each
+  with the vibrations of its class) at the temperature found from energies alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that wo
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ RESULT = Path(__file__).parent / "results" / "vibrations.json"
 HALF = {"B": {"Sc": 0.5, "Ta": 0.5}}
 SYSTEMS = {"Sr2ScTaO6": ("Sr", 3.98), "Pb2ScTaO6": ("Pb", 4.09)}
 TEMPERATURES = [300.0, 1000.0, 1770.0, 2300.0]
-DRAWS = 24
+DRAWS = 1000
 
 
 def half_temperature(degeneracy, free_energy):
@@ -44,6 +45,16 @@ def half_temperature(degeneracy, free_energy):
         return logs[0] - logsumexp(logs[1:])
 
     return float(brentq(log_odds, 100.0, 20_000.0))
+
+
+def among(found, rows):
+    """Return vibrations of some of the structures, as independent draws."""
+    kept = {
+        key: getattr(found, key)[rows]
+        for key in ("occupations", "energies", "quanta", "residual_forces", "residual_energies",
+                    "asymmetry", "drift")
+    }  # fmt: skip
+    return replace(found, draws=1, chains=len(rows), **kept)
 
 
 def study(spectator, a, keep):
@@ -76,15 +87,9 @@ def study(spectator, a, keep):
     weights = np.where(of == 0, 0.0, np.exp(-energy[of] / (units.kB * static)))
     weights /= weights.sum()
     stored["latent_heat_eV"] = float(weights @ energy[of])
-    drawn = np.random.default_rng(7).choice(len(states), size=DRAWS, p=weights)
-    disordered = harmonic_free_energy(landscape, states[drawn], TEMPERATURES)
-    ordered = harmonic_free_energy(landscape, states[first[0]], TEMPERATURES)
-    above = disordered.energies - ordered.energies[0]
-    stored["draws"] = disordered.to_dict() | {
-        "class": of[drawn].tolist(),
-        "energy_over_rock_salt_eV": above.tolist(),
-        "latent_heat_of_draws_eV": float(above.mean()),
-    }
+    drawn = of[np.random.default_rng(7).choice(len(states), size=DRAWS, p=weights)]
+    ordered, disordered = among(found, np.array([0])), among(found, drawn)
+    stored["drawn_of_class"] = np.bincount(drawn, minlength=len(levels)).tolist()
     keep(stored)
     shift = vibrational_shift(ordered, disordered, static, stored["latent_heat_eV"])
     stored["shift"] = shift.to_dict()

@@ -260,6 +260,26 @@ def test_the_average_over_draws_is_exponential_and_its_error_is_right(record_pro
     assert wrong > 4 * got.error * 0.9  # the plain mean is no free energy
 
 
+def test_an_average_that_rests_on_one_soft_draw_is_not_believed():
+    """Draws of a law whose rarest kind has most of the weight: the error alone would not tell."""
+    t, rng = 600.0, np.random.default_rng(4)
+    kinds = np.array([[0.05] * 8, [0.025] * 8])  # the second weighs 2⁸ classically
+    which = (np.arange(400) == 7).astype(int)
+    run = dataclasses.replace(synthetic(kinds, 1), quanta=kinds[which], draws=100, chains=4)
+    found = run.average(t, "classical")
+    share = 256 / (256 + 399)
+    assert run.largest_share(t, "classical") == pytest.approx(share, rel=1e-9)
+    assert found.ess == pytest.approx((256 + 399) ** 2 / (256**2 + 399))
+    assert not found.converged
+    ordered = synthetic(np.array([[0.05] * 8]), 1)
+    shift = vibrational_shift(ordered, run, t, 3.0, "classical")
+    assert "One draw has" in shift.statement
+    spread = kinds[:1] * np.exp(0.01 * rng.normal(size=(400, 8)))
+    even = dataclasses.replace(run, quanta=spread)
+    assert even.average(t, "classical").converged
+    assert "One draw" not in vibrational_shift(ordered, even, t, 3.0, "classical").statement
+
+
 def test_the_shift_of_a_transition_has_the_closed_form_of_classical_vibrations():
     ordered, disordered = (
         synthetic(np.array([[0.030, 0.050]]), 1),

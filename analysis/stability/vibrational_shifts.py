@@ -15,6 +15,9 @@ __all__ = ["VibrationalShift", "vibrational_shift"]
 LARGE = 0.15
 """Part of the temperature beyond which a shift is more than the first order can say."""
 
+MOST_SHARE = 0.1
+"""Part of the weight that one draw may have before the error of their average is doubted."""
+
 WIDEST = 4.0
 """Shifts by more than this factor are refused: nothing is linear that far."""
 
@@ -24,8 +27,9 @@ class VibrationalShift(NamedTuple):
 
     Temperatures and ``error`` (one standard error, from the scatter of the free energies alone; NaN
     where it is not known) in K; ``difference`` and ``difference_error``: vibrational free energy of
-    the disordered less that of the ordered crystal at ``without``, in eV per cell; ``converged``:
-    whether both free energies are.
+    the disordered less that of the ordered crystal at ``without``, in eV per cell;
+    ``largest_share``: part of the weight in the disordered average that one draw has;
+    ``converged``: whether both free energies are.
     """
 
     without: float
@@ -33,6 +37,7 @@ class VibrationalShift(NamedTuple):
     error: float
     difference: float
     difference_error: float
+    largest_share: float
     converged: bool
 
     @property
@@ -58,8 +63,13 @@ class VibrationalShift(NamedTuple):
             f"{self.temperature:.0f}{error} K: the disordered crystal's vibrational free energy "
             f"differs by {1000 * self.difference:.1f} meV per cell."
         )
-        if not self.converged:
-            said += " The draws are too few for a verdict on convergence."
+        if self.largest_share > MOST_SHARE:
+            said += (
+                f" One draw has {100 * self.largest_share:.0f} % of the weight, so the error is "
+                "too small: take more draws."
+            )
+        elif not self.converged:
+            said += " There is no verdict on convergence: draws are few, or one of each chain."
         if self.beyond_first_order:
             said += (
                 " So large a shift is beyond the first order in which it was computed: rely on its "
@@ -135,6 +145,7 @@ def vibrational_shift(
     spread = float(np.hypot(errors[0], errors[1]))
     return VibrationalShift(
         float(temperature), found, spread / abs(slope), difference(temperature), spread,
+        disordered.largest_share(found, statistics),
         all(s.converged or len(o.energies) == 1
             for s, o in zip(both, (ordered, disordered), strict=True)),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from ase.data import atomic_masses
 
 from ...errors import ConvergenceError, InputError
 from ...lattice import Lattice
-from ...statistics import Summary
+from ...statistics import MIN_ESS, Summary
 from ..estimates import as_chains, derived, summarize_series
 from ..layout import few
 from .harmonic_modes import TERAHERTZ, force_constants, forces, modes_of, thermodynamics
@@ -99,7 +99,9 @@ class HarmonicFreeEnergy:
 
         .. math:: ΔF = -k_BT \ln ⟨e^{-F_\text{vib}(σ)/k_BT}⟩,
 
-        with the error from the draws' autocorrelation, or from the scatter of replicas.
+        with the error from the draws' autocorrelation, or from the scatter of replicas. It rests on
+        the softest draws: the effective size is at most that of their weights, (Σw)²/Σw², and
+        where one of them has much of the weight (``largest_share``) the error is too small.
 
         Parameters
         ----------
@@ -115,7 +117,16 @@ class HarmonicFreeEnergy:
         lowest = values.min()
         weights = np.exp(-(values - lowest) / thermal)
         free = lowest - thermal * np.log(weights.mean())
-        return derived(float(free), -thermal * (weights / weights.mean() - 1.0))
+        found = derived(float(free), -thermal * (weights / weights.mean() - 1.0))
+        effective = min(found.ess, float(weights.sum() ** 2 / (weights**2).sum()))
+        return found._replace(
+            ess=effective, converged=bool(found.converged and effective >= MIN_ESS)
+        )
+
+    def largest_share(self, temperature: float, statistics: str = "quantum") -> float:
+        """Part of the weight in `average` that the softest draw has; NaN at imaginary modes."""
+        values = self.vibrational(temperature, statistics) / (units.kB * temperature)
+        return float(1.0 / np.exp(values.min() - values).sum())
 
     def table(self) -> xr.Dataset:
         """Free energies in eV and entropies in k_B per cell, over (structure, temperature).
