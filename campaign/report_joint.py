@@ -139,7 +139,7 @@ def joint_section(members: Sequence[Member]) -> Section | None:
 
 
 def _shared(figure: Figure) -> bool:
-    return len({series.name for series in figure.series}) > 1
+    return len({series.colour for series in figure.series}) > 1  # one for each run
 
 
 def _figures(members: Sequence[Member]) -> Iterator[Figure]:
