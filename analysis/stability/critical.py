@@ -16,9 +16,9 @@ from ...statistics import Summary
 from ..caveats import Caveat, unconverged
 from .finite_size import Estimate
 from .multi_histogram import MultiHistogram
-from .order_of_transition import CONTINUOUS, UNDECIDED, Evidence, order_of_transition
+from .order_of_transition import CONTINUOUS, FIRST, UNDECIDED, Evidence, order_of_transition
 from .ordering_result import Combined, OrderingTemperature, combined
-from .size_estimates import Size, cumulant_at, estimates_of, size_of, universality_of
+from .size_estimates import APART, Size, cumulant_at, estimates_of, size_of, universality_of
 from .transition_series import Order, TransitionSeries, merged, transition_series
 
 __all__ = ["ordering_temperature"]
@@ -197,7 +197,7 @@ def _labels(sizes: Sequence[TransitionSeries], lengths: Sequence[float]) -> list
 
 
 def _verdict(rows: Sequence[Size], dimension: int) -> tuple[str, list[Evidence]]:
-    barriers = [row.barrier for row in rows if row.barrier is not None]
+    barriers = [row.barrier for row in rows]
     return order_of_transition(
         [row.length for row in rows], dimension, barriers, [row.curves for row in rows]
     )
@@ -235,6 +235,13 @@ def _caveats(
     if verdict == UNDECIDED and len(rows) > 1:
         text = "As the order of the transition is undecided, estimates of both kinds are combined."
         found.append(Caveat("warning", "order-undecided", text))
+    if verdict == FIRST and rows[-1].barrier.height[0] < APART:
+        text = (
+            f"The barrier at the largest size, {rows[-1].barrier.height[0]:.2g} k_BT, is below "
+            f"{APART:g}: the phases are not apart yet, and half of the extrapolation is counted as "
+            "an error."
+        )
+        found.append(Caveat("note", "phases-not-apart", text))
     if result.dof and result.chi2 / result.dof > 3.0:
         text = "The estimates contradict one another; larger cells or longer chains would tell why."
         found.append(Caveat("warning", "estimates-disagree", text))
@@ -266,7 +273,7 @@ def _row(row: Size) -> dict[str, Any]:
         }
         for name, top in row.peaks.items()
     }  # fmt: skip
-    latent = math.nan if walls is None else float(walls.latent_heat[0])
+    latent = float(walls.latent_heat[0])
     return {
         "label": row.label,
         "n_sites": histogram.series.n_sites,
@@ -275,8 +282,8 @@ def _row(row: Size) -> dict[str, Any]:
         "blocks": list(histogram.n_blocks),
         "least_overlap": min(links),
         "least_ess": min(s.ess for point in histogram.summaries for s in point.values()),
-        "barrier": None if walls is None else float(walls.height[0]),
-        "barrier_error": None if walls is None else walls.error,
+        "barrier": float(walls.height[0]),
+        "barrier_error": walls.error,
         "latent_heat": latent if math.isfinite(latent) else None,
         "peaks": tops,
     }
@@ -296,12 +303,11 @@ def _curves(rows: Sequence[Size], sizes: Sequence[TransitionSeries]) -> xr.Datas
         variables[name] = (("size", "point"), means, attrs)
         variables[f"{name}_error"] = (("size", "point"), errors, attrs)
     walls = [row.barrier for row in rows]
-    levels = max(len(wall.energy) for wall in walls if wall is not None)
+    levels = max(len(wall.energy) for wall in walls)
     for name in ("energy", "distribution"):
         table = np.full((len(rows), levels), np.nan)
         for k, wall in enumerate(walls):
-            if wall is not None:
-                table[k, : len(wall.energy)] = getattr(wall, name)
+            table[k, : len(wall.energy)] = getattr(wall, name)
         key = "level_energy" if name == "energy" else name
         variables[key] = (("size", "level"), table)
     coords = {

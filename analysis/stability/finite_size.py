@@ -25,6 +25,7 @@ __all__ = [
 GRID = 401
 LEAST_FOUND = 0.9  # of the resamples
 LEAST_PROBABILITY = 0.01
+UNTESTED = 0.5
 OMEGAS = np.geomspace(0.5, 2.0, 25)
 
 
@@ -211,6 +212,7 @@ def extrapolated(  # noqa: PLR0917
     values: np.ndarray,
     columns: Sequence[np.ndarray],
     others: Mapping[str, Sequence[np.ndarray]] | None = None,
+    doubt: float = 0.0,
 ) -> Estimate:
     """Fit of T_c + Σ a_j · column_j to temperatures of finite cells, and how far to trust it.
 
@@ -232,6 +234,8 @@ def extrapolated(  # noqa: PLR0917
         Shifts from the infinite cell, each up to a factor, [n, 1 + n_resamples] or [n, 1].
     others
         Other columns that might be right as well.
+    doubt
+        Least systematic error as a share of the extrapolation from the largest size.
     """
     errors = np.nanstd(values[:, 1:], axis=1)
     points = {
@@ -263,9 +267,9 @@ def extrapolated(  # noqa: PLR0917
         variants[label] = _line(values, other, first, used).parameters[0]
     found = line.parameters[0]
     systematic = max((_beyond_noise(found, one) for one in variants.values()), default=0.0)
-    if line.dof == 0:
-        systematic = max(systematic, 0.5 * abs(float(found[0] - values[-1, 0])))
-    else:
+    doubt = max(doubt, UNTESTED) if line.dof == 0 else doubt
+    systematic = max(systematic, doubt * abs(float(found[0] - values[-1, 0])))
+    if line.dof:
         # A line that does not fit is not known as well as it would be if it did.
         worse = np.sqrt(max(float(line.residual[0]) / line.dof, 1.0) - 1.0)
         systematic = float(np.hypot(systematic, worse * np.nanstd(found[1:])))

@@ -15,6 +15,7 @@ __all__ = ["Barrier", "Evidence", "barrier", "order_of_transition"]
 
 CONTINUOUS, FIRST, UNDECIDED = "continuous", "first order", "undecided"
 SIGMAS = 3.0
+HALF = 0.5
 SMOOTHING = 0.1  # standard deviation of the kernel over that of the energy
 GRID, MOST_GRID = 160, 1000
 LEAST_COUNT = 30.0  # samples within the kernel, for the distribution to be looked at
@@ -54,13 +55,13 @@ class Evidence(NamedTuple):
     text: str
 
 
-def barrier(histogram: MultiHistogram, temperature: float) -> Barrier:
+def barrier(histogram: MultiHistogram, curves: Curves) -> Barrier:
     r"""Free-energy barrier between two peaks of the energy distribution, and where they balance.
 
     P(E) is smoothed by a Gaussian of a tenth of its standard deviation, or a fifth of that of the
-    narrower of two clear peaks, and at least of the distance between levels. The line that touches
-    ln P from above on both sides of a dent changes β until the peaks are as high as one another,
-    and the largest depth of the dent below it is
+    narrower of two clear peaks; a level that stands alone, by its distance to the next. The line
+    that touches ln P from above on both sides of a dent changes β until the peaks are as high as
+    one another, and the largest depth of the dent below it is
 
     .. math:: ΔF = \ln(P_\text{max}/P_\text{min})
 
@@ -70,21 +71,23 @@ def barrier(histogram: MultiHistogram, temperature: float) -> Barrier:
     ----------
     histogram
         Of one size.
-    temperature
-        K, where the heat capacity is largest.
+    curves
+        Its curves. Dents count where the heat capacity is at least half of the largest: cold
+        cells have few and uneven levels, which are no phases.
 
     Returns
     -------
     The deepest dent for all samples and for each resample.
     """
     bins = histogram.energies
+    temperature, around = _peak_of(curves)
     weight = histogram.weights([temperature])[0]
     change = np.exp(histogram.log_denominator[0] - histogram.log_denominator)
     p = weight * change * histogram.sums[0]
     width = _width(bins, p[0])
     grid, logs = _smoothed(histogram, weight, p, SMOOTHING * width)
     beta = 1.0 / (kB * temperature)
-    limits = tuple(1.0 / (kB * t) - beta for t in reversed(histogram.range))
+    limits = tuple(1.0 / (kB * t) - beta for t in reversed(around))
     _, bottom, _, depth, _ = _deepest(grid, logs[0], limits)
     if depth > CLEAR:  # peaks that stand apart are narrower than both together
         low = bins < grid[bottom]
@@ -161,7 +164,9 @@ def _of_barriers(barriers: Sequence[Barrier]) -> Evidence:
         text = f"The barrier between two peaks of the energy grows with size: {listed} k_BT."
         return Evidence("barrier", FIRST, text)
     if not seen and growth < SIGMAS * error and heights[-1] + 2.0 * errors[-1] < LOW:
-        text = f"The energy has one peak within errors (barriers {listed} k_BT)."
+        text = (
+            f"At the largest size the energy has one peak within errors (barriers {listed} k_BT)."
+        )
         return Evidence("barrier", CONTINUOUS, text)
     if seen and growth < 0 and -growth > error:
         text = f"The barrier between two peaks of the energy does not grow: {listed} k_BT."
@@ -205,6 +210,17 @@ def _of_cumulant(curves: Sequence[Curves]) -> Evidence:
 # ---- the two peaks of one size
 
 
+def _peak_of(curves: Curves) -> tuple[float, tuple[float, float]]:
+    """Temperature of the largest heat capacity, and the range where it is at least half of it."""
+    capacity, t = curves.heat_capacity[:, 0], curves.temperatures
+    top = int(np.argmax(capacity))
+    low = capacity < HALF * capacity[top]
+    below, above = np.flatnonzero(low[:top]), np.flatnonzero(low[top:])
+    first = int(below[-1]) if len(below) else 0
+    last = top + int(above[0]) if len(above) else len(t) - 1
+    return float(t[top]), (float(t[first]), float(t[last]))
+
+
 def _width(energies: np.ndarray, weights: np.ndarray) -> float:
     """Return the standard deviation of the energy."""
     shares = weights / weights.sum()
@@ -221,12 +237,10 @@ def _smoothed(
     """
     bins = histogram.energies
     mean, width = float(p[0] @ bins / p[0].sum()), _width(bins, p[0])
-    near = bins[np.abs(bins - mean) < width]
-    if len(near) > 2:
-        narrow = max(narrow, float(np.median(np.diff(near))))
     low, high = max(bins[0], mean - 4 * width), min(bins[-1], mean + 4 * width)
     grid = np.linspace(low, high, int(np.clip(4 * (high - low) / narrow, GRID, MOST_GRID)))
-    kernel = np.exp(-0.5 * ((grid[:, None] - bins) / narrow) ** 2)
+    widths = np.maximum(narrow, np.gradient(bins))  # levels that stand alone are no phases
+    kernel = np.exp(-0.5 * ((grid[:, None] - bins) / widths) ** 2) * (narrow / widths)
     seen = np.flatnonzero(kernel @ histogram.sums[0][0] >= LEAST_COUNT)
     kept = slice(int(seen[0]), int(seen[-1]) + 1)
     with np.errstate(divide="ignore"):

@@ -23,7 +23,15 @@ from .finite_size import (
 from .multi_histogram import Curves, MultiHistogram
 from .order_of_transition import CONTINUOUS, FIRST, UNDECIDED, Barrier, barrier
 
-__all__ = ["UNIVERSALITY", "Size", "cumulant_at", "estimates_of", "size_of", "universality_of"]
+__all__ = [
+    "APART",
+    "UNIVERSALITY",
+    "Size",
+    "cumulant_at",
+    "estimates_of",
+    "size_of",
+    "universality_of",
+]
 
 UNIVERSALITY = {
     "3D Ising": Universality("3D Ising", nu=0.629971, omega=0.82966),
@@ -40,6 +48,8 @@ PEAKS = {
     "slope of ln⟨m²⟩": "log_slope",
 }
 CURVE_POINTS = 201
+APART = 4.0
+"""Barrier in k_BT above which two phases are apart: a cell then holds one or the other."""
 
 
 class Size(NamedTuple):
@@ -49,7 +59,7 @@ class Size(NamedTuple):
     length: float
     histogram: MultiHistogram
     curves: Curves
-    barrier: Barrier | None
+    barrier: Barrier
     peaks: dict[str, np.ndarray | None]
 
 
@@ -62,8 +72,7 @@ def size_of(label: str, length: float, histogram: MultiHistogram) -> Size:
         for name, field in fields.items()
         if getattr(curves, field) is not None
     }
-    top = curves.temperatures[int(np.argmax(curves.heat_capacity[:, 0]))]
-    return Size(label, length, histogram, curves, barrier(histogram, float(top)), peaks)
+    return Size(label, length, histogram, curves, barrier(histogram, curves), peaks)
 
 
 def universality_of(given: str | tuple[float, float] | None) -> Universality | None:
@@ -188,11 +197,13 @@ def _crossings(
 
 
 def _first_order(rows: Sequence[Size]) -> list[Estimate]:
+    """Shifts as 1/volume; in doubt by half of them as long as the two phases are not apart."""
     found = []
+    doubt = 0.5 if rows[-1].barrier.height[0] < APART else 0.0
     balanced = [
         (row, row.barrier.equal_weight)
         for row in rows
-        if row.barrier is not None and np.isfinite(row.barrier.equal_weight).mean() > 0.9
+        if np.isfinite(row.barrier.equal_weight).mean() > 0.9
     ]
     tops = [(row, top[0]) for row in rows if (top := row.peaks["heat capacity"]) is not None]
     for name, text, points in (
@@ -202,8 +213,10 @@ def _first_order(rows: Sequence[Size]) -> list[Estimate]:
         if len(points) < 2:
             continue
         values = np.stack([v for _, v in points])
+        labels = [row.label for row, _ in points]
         shift = np.array([[1.0 / row.histogram.series.n_sites] for row, _ in points])
-        found.append(extrapolated(name, text, [row.label for row, _ in points], values, [shift]))
+        columns = [shift, shift**2]
+        found.append(extrapolated(name, text, labels, values, columns, doubt=doubt))
     return found
 
 
