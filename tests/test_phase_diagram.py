@@ -43,7 +43,7 @@ def binodal(temperature):
 
 
 def test_the_regular_solution_has_its_binodal_spinodal_and_consolute_point(record_property):
-    diagram = phase_diagram(constrained(), [900.0, 1000.0, 1100.0, 1400.0], seed=1)
+    diagram = phase_diagram(constrained(), [900.0, 1000.0, 1100.0, 1400.0], resamples=60, seed=1)
     assert [line.temperature for line in diagram.lines] == [900.0, 1000.0, 1100.0]
     assert diagram.single_phase == (1400.0,)
     z = []
@@ -82,8 +82,8 @@ def test_two_gaps_have_two_tie_lines(record_property):
     # x(1 − x)[1 + q(1 − 2x)²] with q = −3 has minima of mixing at both ends and in the middle.
     n, strength, t = 96, 0.9 * kB * 1000.0, 450.0
     points = [{"phi_B_Ta": phi, "kappa": 12.0} for phi in np.arange(-2.2, 0.3, 0.1)]
-    observed = regular_solution(n, strength, (t,), points, quartic=-3.0, n_draws=300)
-    diagram = phase_diagram(observed, seed=2)
+    observed = regular_solution(n, strength, (t,), points, quartic=-3.0, n_draws=150)
+    diagram = phase_diagram(observed, resamples=60, seed=2)
 
     def f(x):
         energy = strength * x * (1 - x) * (1 - 3 * (1 - 2 * x) ** 2)
@@ -139,8 +139,8 @@ def exact_peaks(n_sites, temperature):
 
 
 def test_both_phases_hung_on_their_pure_ends_weigh_the_same_at_coexistence(record_property):
-    observed = split(wide_run((900.0,), n_draws=300))
-    diagram = phase_diagram(observed, method="equal weight", cut=0.5)
+    observed = split(wide_run((900.0,), n_draws=150))
+    diagram = phase_diagram(observed, method="equal weight", cut=0.5, resamples=60)
     (line,) = diagram.lines
     x = exact_peaks(400, 900.0)
     z = [(line.x[0] - x) / line.errors[0], (line.x[1] - 1 + x) / line.errors[1]]
@@ -156,8 +156,8 @@ def test_both_phases_hung_on_their_pure_ends_weigh_the_same_at_coexistence(recor
 def test_phases_are_linked_around_the_critical_point_where_pure_ends_are_missing(record_property):
     temperatures = (1000.0, 1060.0, 1120.0, 1180.0, 1250.0, 1320.0)
     mus = [{"mu_B_Ta": mu} for mu in (-0.012, -0.006, 0.0, 0.006, 0.012)]
-    hot = regular_solution(60, OMEGA, temperatures, mus, n_draws=300)
-    free = free_energy(hot, [1000.0], cut=0.5)
+    hot = regular_solution(60, OMEGA, temperatures, mus, n_draws=150)
+    free = free_energy(hot, [1000.0], cut=0.5, resamples=60)
     line = equal_weight(free, 1000.0)
     x = exact_peaks(60, 1000.0)
     z = [(line.x[0] - x) / line.errors[0], (line.x[1] - 1 + x) / line.errors[1]]

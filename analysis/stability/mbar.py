@@ -230,31 +230,41 @@ def _mbar(pool: Pool, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _agreement(pool: Pool, solution: Solution) -> None:
     """Refuse a point whose own means differ from those that all points give for it."""
+    held = pool.compositions[pool.composition].astype(float).T
+    series = [("energy", pool.enthalpy)]
+    series += [(f"number of {k}", held[n]) for n, (_, k) in enumerate(pool.observed.kinds)]
     for k, label in enumerate(pool.labels):
         mine = np.flatnonzero(pool.state == k)
         u = pool.reduced(np.array([k]), slice(None))[0]
         weights = np.exp(solution.f[k] - u - solution.log_mixture)
-        number = np.unique(pool.block[mine], return_inverse=True)[1]
-        sizes = np.bincount(number).astype(float)
-        for what, values in (
-            ("energy", pool.enthalpy),
-            *(
-                (f"number of {species}", pool.compositions[pool.composition, column])
-                for column, (_, species) in enumerate(pool.observed.kinds)
-            ),
-        ):
-            series = values.astype(float)
-            mean = series[mine].mean()
-            means = np.bincount(number, series[mine]) / sizes
-            spread = np.sqrt((sizes * (means - mean) ** 2).sum() / sizes.sum() / (len(sizes) - 1.0))
-            expected = float(weights @ series) / weights.sum()
-            limit = student.isf(_CHANCE / len(pool.labels), len(sizes) - 1)
-            if abs(mean - expected) > limit * spread + 1e-6 * max(1.0, abs(mean)) and spread > 0:
+        weights /= weights.sum()
+        block = np.unique(pool.block[mine], return_inverse=True)[1]
+        limit = student.isf(_CHANCE / len(pool.labels), max(int(block.max()), 1))
+        for what, values in series:
+            expected = float(weights @ values)
+            variance = float(weights @ (values - expected) ** 2)
+            mean, error = _block_mean(values[mine], block, variance)
+            if abs(mean - expected) > limit * error + 1e-6 * max(1.0, abs(mean)):
                 raise ConvergenceError(
                     f"{label} has a mean {what} of {mean:.6g}, where all points together give "
-                    f"{expected:.6g} ± {spread:.2g}: it was sampled in another phase than the "
+                    f"{expected:.6g} ± {error:.2g}: it was sampled in another phase than the "
                     "stable one, or not long enough; give cut= between the phases, or more draws"
                 )
+
+
+def _block_mean(series: np.ndarray, block: np.ndarray, variance: float) -> tuple[float, float]:
+    """Mean of a point's draws and its standard error, from blocks and from what was expected.
+
+    The larger of the scatter of the blocks, and of the error of draws of the expected variance
+    that are as correlated as these: where few draws differ at all, blocks scatter too little.
+    """
+    sizes, n = np.bincount(block).astype(float), len(series)
+    mean = float(series.mean())
+    means = np.bincount(block, series) / sizes
+    scatter = float((sizes * (means - mean) ** 2).sum()) / n / max(len(sizes) - 1.0, 1.0)
+    own, longest = float(series.var()), float(n / len(sizes))
+    inefficiency = min(max(scatter * n / own, 1.0), longest) if own > 0 else longest
+    return mean, float(np.sqrt(max(scatter, inefficiency * variance / n)))
 
 
 def _pymbar() -> Any:
