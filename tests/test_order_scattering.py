@@ -348,6 +348,16 @@ def test_a_long_series_is_kept_in_stretches_with_the_same_means(monkeypatch):
     assert float(short["error"][0]) == pytest.approx(float(whole["error"][0]), rel=0.3)
 
 
+def test_many_vectors_of_a_large_cell_are_taken_in_parts(monkeypatch):
+    lattice = perovskite(4, 4, 4)
+    occupations = lattice.random(HALF, np.random.default_rng(9), 6)
+    whole = structure_factor_map(lattice, occupations, "hk1/2", extent=(1, 1))
+    monkeypatch.setattr("alchemc.analysis.order.structure_factor.MOST_PHASES", 64 * 4)
+    parts = structure_factor_map(lattice, occupations, "hk1/2", extent=(1, 1))
+    xr.testing.assert_allclose(parts, whole)
+    assert parts.attrs == whole.attrs
+
+
 def test_several_sublattices_share_one_reciprocal_cell():
     lattice = builders.fluorite(("Zr", "Y"), ("O", "X"), a=5.1, size=(1, 1, 1))
     occupation = np.array([0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1])

@@ -19,6 +19,8 @@ from .wave_vectors import WaveVectors, chosen_sublattices, wave_vectors
 __all__ = ["partial_structure_factors", "structure_factor"]
 
 SAME_PHASE = 1e-3
+MOST_PHASES = 10_000_000
+"""Vectors are taken in parts of so many phases of atoms, 160 MB; each part reads the samples."""
 
 
 def structure_factor(
@@ -96,11 +98,15 @@ def structure_factor(
     """
     names = chosen_sublattices(lattice, sublattices)
     vectors = wave_vectors(lattice, q, names)
-    sample = Sample(
-        lattice, occupations, vectors, names,
-        spectators=spectators, positions=positions, cells=cells,
-    )  # fmt: skip
-    return _intensities(sample, weights)
+    atoms: dict[str, Any] = {"spectators": spectators, "positions": positions, "cells": cells}
+    n_scatterers = len(lattice.atoms) if spectators else lattice.n_sites
+    parts = [
+        _intensities(Sample(lattice, occupations, part, names, **atoms), weights)
+        for part in vectors.parts(max(1, MOST_PHASES // n_scatterers))
+    ]
+    result = parts[0] if len(parts) == 1 else xr.concat(parts, "q", combine_attrs="override")
+    result.attrs["statement"] = _statement(result)
+    return result
 
 
 def _intensities(sample: Sample, weights: Weights) -> xr.Dataset:
@@ -134,7 +140,6 @@ def _intensities(sample: Sample, weights: Weights) -> xr.Dataset:
         result["diffuse_laue_error"] = ("q", diffuse["error"].to_numpy() / laue, {"units": "1"})
     result["random"] = ("q", random, {"units": units})
     result["fundamental"] = ("q", fundamental)
-    result.attrs["statement"] = _statement(result)
     return result
 
 

@@ -60,6 +60,17 @@ class WaveVectors(NamedTuple):
         """Every vector as text, such as "(1/2 1/2 0)"."""
         return [_format_vector(row) for row in self.q]
 
+    def parts(self, most: int) -> list[WaveVectors]:
+        """Split the vectors into parts of at most so many."""
+        return [
+            self._replace(
+                q=self.q[start : start + most],
+                indices=self.indices[start : start + most],
+                lengths=self.lengths[start : start + most],
+            )
+            for start in range(0, len(self.q), most)
+        ]
+
 
 class Plane(NamedTuple):
     """A grid of wave vectors: ``origin + x u + y v`` for every x and y."""
