@@ -6,8 +6,11 @@
   2×2×2 cell beside the energies of the six orderings of that cell, all at ideal positions, at the
   lattice constant where the mean pressure of the six is zero. A wave *agrees* if it carries the
   largest part of |ψ_q|² of the lowest of the six.
+- a-sites-bundled: the same for A sites that hold two species of one charge, (A,A')TiO3 and
+  (A,A')ZrO3: small energies and more than one leading vector.
 - one-to-two: Ba(Mg⅓Nb⅔)O3 and relatives in 3×3×3 cells.
-- temperatures: rescaled mean-field temperatures beside sampled ones (Binder crossings).
+- temperatures, temperatures-chgnet: rescaled mean-field temperatures beside sampled ones (Binder
+  crossings), the latter from CHGNet's own Hessian.
 - relaxed: (Mg,Ca)O with atoms that follow.
 
 Merged into ``benchmarks/results/concentration_waves.json`` as they come. One thread.
@@ -46,6 +49,10 @@ CHGNET = [
     *("Ba In Nb", "Ba Y Ta", "Ba Y Nb", "Sr Ga Ta", "Sr Mg Mo", "Ba Mg Te", "La Mg Ti"),
     *("La Zn Ti", "Sr Ti Zr", "Ba Ti Zr", "Sr Fe Mo", "Sr Cr Ta", "La Ni Mn"),
 ]
+A_SITES = [
+    f"{pair} {b}" for b in ("Ti", "Zr")
+    for pair in ("Ca+Sr", "Ca+Ba", "Sr+Ba", "Ca+Pb", "Sr+Pb", "Ba+Pb")
+]  # fmt: skip
 RADII = {
     "Mg": 0.72, "W": 0.60, "Sc": 0.745, "Ta": 0.64, "Nb": 0.64, "Al": 0.535, "Ti": 0.605,
     "Zr": 0.72, "Zn": 0.74, "Ca": 1.0, "In": 0.8, "Y": 0.9, "Ga": 0.62, "Mo": 0.59, "Te": 0.56,
@@ -70,9 +77,13 @@ def model_of(name, lattice, **where):
 # ---- six orderings of double perovskites ----------------------------------------------------
 
 
+def half(lattice):
+    return {n: dict.fromkeys(s.species, HALF) for n, s in lattice.sublattices.items()}
+
+
 def classes(lattice):
     """One of every class of the 70 half-and-half arrangements, and its size."""
-    states = lattice.enumerate({"B": dict.fromkeys(lattice.sublattices["B"].species, HALF)})
+    states = lattice.enumerate(half(lattice))
     permutations = lattice.symmetry_permutations()
     seen, found = set(), []
     for state in states:
@@ -91,16 +102,27 @@ def weights_by_star(lattice, state):
     }
 
 
-def lattice_of(a_site, b, other, a):
-    return builders.perovskite(a_site, (b, other), "O", a=a, size=(2, 2, 2))
+def lattice_of(a_site, b_site, a):
+    return builders.perovskite(a_site, b_site, "O", a=a, size=(2, 2, 2))
 
 
-def constant_of(name, a_site, b, other, states):
+def sites_of(text):
+    """Species of the A and the B sites: "Sr Mg W" mixes B sites, "Ca+Ba Ti" A sites."""
+    first, *rest = text.split()
+    return tuple(first.split("+")) if "+" in first else first, tuple(rest) if rest[1:] else rest[0]
+
+
+def formula(a_site, b_site):
+    parts = ["".join(s) if isinstance(s, tuple) else f"{s}2" for s in (a_site, b_site)]
+    return "".join(parts) + "O6"
+
+
+def constant_of(name, a_site, b_site, states):
     """Lattice constant in Å at which the mean pressure of arrangements is zero, by secants."""
-    a = 2 * (0.5 * (RADII[b] + RADII[other]) + 1.36)
+    a = 2 * (np.mean([RADII[b] for b in np.atleast_1d(b_site)]) + 1.36)
     history = []
     for _ in range(6):
-        lattice = lattice_of(a_site, b, other, a)
+        lattice = lattice_of(a_site, b_site, a)
         stress = model_of(name, lattice).energy_forces_stress(states)[2]
         history.append((a, float(np.trace(stress, axis1=1, axis2=2).mean() / 3)))
         if abs(history[-1][1]) < 5e-4:
@@ -111,22 +133,22 @@ def constant_of(name, a_site, b, other, states):
             (a0, p0), (a1, p1) = history[-2:]
             slope = (p1 - p0) / (a1 - a0)
         a += float(np.clip(-history[-1][1] / slope, -0.15, 0.15))
-    return a, history
+    return float(a), history
 
 
 def perovskite(name, text):
-    a_site, b, other = text.split()
+    a_site, b_site = sites_of(text)
     begin = time.perf_counter()
-    lattice = lattice_of(a_site, b, other, 4.0)
+    lattice = lattice_of(a_site, b_site, 4.0)
     six = classes(lattice)
     states = np.array([state for state, _ in six])
-    a, history = constant_of(name, a_site, b, other, states)
-    lattice = lattice_of(a_site, b, other, a)
+    a, history = constant_of(name, a_site, b_site, states)
+    lattice = lattice_of(a_site, b_site, a)
     model = model_of(name, lattice)
     exact = model.energy(states)
     exact -= exact.min()
     start = time.perf_counter()
-    waves = analysis.concentration_waves(model, {"B": {b: HALF, other: HALF}})
+    waves = analysis.concentration_waves(model, half(lattice))
     seconds = time.perf_counter() - start
     predicted = waves.couplings.energies(states)
     rescaled = waves.rescaled(model)
@@ -135,7 +157,7 @@ def perovskite(name, text):
     ordered = [wave for wave in waves.waves if not wave.star.uniform]
     heaviest = max(parts[lowest], key=parts[lowest].get)
     return {
-        "compound": f"{a_site}2{b}{other}O6",
+        "compound": formula(a_site, b_site),
         "a_A": a,
         "pressure_eV_per_A3": history[-1][1],
         "inside_domain": bool(check_domain(model, states).inside),
@@ -164,7 +186,7 @@ def perovskite(name, text):
     }
 
 
-def perovskites(name, compounds):
+def perovskites(name, compounds, part="perovskites"):
     rows = []
     for text in compounds:
         row = perovskite(name, text)
@@ -173,7 +195,7 @@ def perovskites(name, compounds):
         content = {"rows": rows, "agree": agreed, "of": len(rows)}
         content["leading_is_unmixing"] = sum(r["leading"] == "unmixing" for r in rows)
         content["lowest_by_V_is_lowest"] = sum(r["lowest_by_V_is_lowest"] for r in rows)
-        merge(f"perovskites-{name}", content)
+        merge(f"{part}-{name}", content)
         print(
             f"{row['compound']:12s} a {row['a_A']:.3f} leading {row['leading']:10s} "
             f"({row['leading_at_fixed_composition']}) lowest {row['lowest']} "
@@ -236,7 +258,25 @@ def temperatures():
             "Binder crossing of 4³ and 6³ sites (samplers.json)",
         )
     )  # fmt: skip
+    stored = json.loads((FOLDER / "transitions.json").read_text())
+    for other in ("Nb", "Ta"):
+        row = stored[f"Pb(Sc,{other})O3, ideal"]
+        lattice = builders.perovskite("Pb", ("Sc", other), "O", a=row["a_A"], size=(6, 6, 6))
+        spins = np.array([[1.0, -1.0], [-1.0, 1.0]])
+        pairs = PairHamiltonian(lattice, [j * spins for j in row["couplings_eV"]])
+        rows.append(
+            temperature_row(
+                f"Pb(Sc,{other})O3, pair model of four shells fitted to CHGNet 0.3.0", pairs,
+                row["T_od_K"]["6/8"], row["error_sampling_K"]["6/8"],
+                "Binder crossing of 6³ and 8³ sites of the same pair model (transitions.json)",
+            )
+        )  # fmt: skip
     merge("temperatures", rows)
+
+
+def temperatures_chgnet():
+    """Compare V of CHGNet itself with what was sampled with pair models fitted to its energies."""
+    rows = []
     stored = json.loads((FOLDER / "transitions.json").read_text())
     for other in ("Nb", "Ta"):
         row = stored[f"Pb(Sc,{other})O3, ideal"]
@@ -250,7 +290,7 @@ def temperatures():
                 "(transitions.json)",
             )
         )  # fmt: skip
-        merge("temperatures", rows)
+        merge("temperatures-chgnet", rows)
 
 
 def binder_crossing(stored):
@@ -261,7 +301,7 @@ def binder_crossing(stored):
 
 def temperature_row(name, model, sampled, error, source):
     begin = time.perf_counter()
-    mean = {"B": dict.fromkeys(model.lattice.sublattices["B"].species, HALF)}
+    mean = half(model.lattice)
     waves = analysis.concentration_waves(model, mean).rescaled(model)
     found = waves.temperature()
     row = {
@@ -303,8 +343,10 @@ def relaxed():
 PARTS = {
     "perovskites-bundled": lambda: perovskites("bundled", BUNDLED),
     "perovskites-chgnet": lambda: perovskites("chgnet", CHGNET),
+    "a-sites-bundled": lambda: perovskites("bundled", A_SITES, "a-sites"),
     "one-to-two": one_to_two,
     "temperatures": temperatures,
+    "temperatures-chgnet": temperatures_chgnet,
     "relaxed": relaxed,
 }
 
