@@ -23,7 +23,8 @@ from .findings import committed_draws, read_findings
 from .labels import energy_model
 from .report_data import embedded_json, page_data
 from .report_findings import finding_section
-from .report_parts import Section, figure_key, section_html
+from .report_html import section_html
+from .report_parts import Section, figure_key
 from .report_worth import evaluation_tables
 
 __all__ = ["fill_page", "report_page", "run_sections", "write_report"]

@@ -17,8 +17,9 @@ from .findings import read_findings
 from .report import figure_data, fill_page, run_sections
 from .report_data import embedded_json
 from .report_findings import finding_section
+from .report_html import section_html
 from .report_joint import Member, joint_section, members_of, overview_section
-from .report_parts import Section, section_html
+from .report_parts import Section
 from .report_together import together_sections
 
 __all__ = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..errors import InputError
 from .findings import Finding
 from .report_parts import Section, Table
 from .report_sqs import sqs_section
@@ -68,7 +69,9 @@ def _shown(finding: Finding) -> Section:
     try:
         if show is not None:
             return show(finding.data)
-    except (KeyError, TypeError, IndexError, AttributeError):
+        if {"figures", "tables"} <= finding.data.keys():
+            return Section.from_dict(finding.data, finding.subject)
+    except (KeyError, TypeError, IndexError, AttributeError, InputError):
         pass  # of another version, or made by hand: its statement and tables are shown all the same
     return plain_section(finding.subject, finding.data)
 

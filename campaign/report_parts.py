@@ -10,21 +10,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, Literal
 
 from ..errors import InputError
-from .numbers import compact
 
-__all__ = ["Figure", "Section", "Series", "Table", "section_html"]
+__all__ = ["Cell", "Figure", "Section", "Series", "Table", "figure_key", "slug"]
 
 Number = float | None
 Cell = str | float | Mapping[str, Any] | None
-WORDS = ' class="words"'
-PARAGRAPH = 240
-"""Characters after which a statement goes on in another paragraph."""
-MOST_ROWS = 400
-"""Numbers of a figure that stand in a table below it; of larger ones there is no table."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +143,7 @@ class Figure:
         """Plain data for the page's script."""
         return {
             "title": self.title,
+            "caption": self.caption,
             "x": self.x,
             "y": self.y,
             "series": [series.to_dict() for series in self.series],
@@ -213,6 +207,42 @@ class Section:
     tables: Sequence[Table] = ()
     key: str = field(default="")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that ``store_finding`` takes, so that later reports show the section."""
+        return {
+            "title": self.title,
+            "statement": list(self.sentences),
+            "caveats": list(self.caveats),
+            "figures": [figure.to_dict() for figure in self.figures],
+            "tables": [
+                {
+                    "title": table.title,
+                    "note": table.note,
+                    "columns": list(table.columns),
+                    "rows": [list(row) for row in table.rows],
+                }
+                for table in self.tables
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], key: str = "") -> Section:
+        """Make a section of plain data: the inverse of ``to_dict``.
+
+        Examples
+        --------
+        >>> section = Section("A", "It is.", tables=[Table(["T (K)"], [[900.0]])])
+        >>> Section.from_dict(section.to_dict()).tables[0].columns
+        ['T (K)']
+        """
+        figures = [
+            Figure(**{**entry, "series": [Series(**series) for series in entry["series"]]})
+            for entry in data["figures"]
+        ]
+        tables = [Table(**entry) for entry in data["tables"]]
+        said = data["statement"]
+        return cls(data["title"], said, data["caveats"], figures, tables, key)
+
     @property
     def name(self) -> str:
         """Name in addresses and file names."""
@@ -239,152 +269,6 @@ def slug(text: str) -> str:
 def figure_key(section: Section, k: int) -> str:
     """Name under which the page's data holds a figure."""
     return f"{section.name}-{k}"
-
-
-def section_html(section: Section) -> str:
-    """Write a section as HTML; its figures are empty until the page's script has run."""
-    name = escape(section.name, quote=True)
-    figures = "".join(
-        _figure_html(figure, figure_key(section, k)) for k, figure in enumerate(section.figures)
-    )
-    parts = [
-        *(
-            f'<p class="{"detail" if k else "statement"}">{escape(_signed(text))}</p>'
-            for k, text in enumerate(_paragraphs(section.sentences))
-        ),
-        _caveats_html(section.caveats),
-        f'<div class="grid">{figures}</div>' if figures else "",
-        *(_table_html(table, section.title) for table in section.tables),
-    ]
-    return (
-        f'<section id="{name}" aria-labelledby="{name}-title">'
-        f'<h2 id="{name}-title">{escape(section.title)}</h2>{"".join(parts)}</section>'
-    )
-
-
-def _paragraphs(texts: Sequence[str]) -> list[str]:
-    """Break long texts between sentences, so that they can be read."""
-    found = []
-    for text in texts:
-        part = ""
-        for sentence in re.split(r"(?<=[.)]) (?=[A-Z])", text):
-            part = f"{part} {sentence}" if part else sentence
-            if len(part) >= PARAGRAPH:
-                found.append(part)
-                part = ""
-        found += [part] if part else []
-    return found
-
-
-def _caveats_html(caveats: Sequence[str | Mapping[str, str]]) -> str:
-    items = ""
-    for caveat in caveats:
-        level = "note" if isinstance(caveat, str) else caveat.get("level", "note")
-        text = caveat if isinstance(caveat, str) else caveat["text"]
-        items += f'<li class="caveat {escape(level, quote=True)}">{escape(_signed(text))}</li>'
-    return f'<ul class="caveats">{items}</ul>' if items else ""
-
-
-def _figure_html(figure: Figure, key: str) -> str:
-    caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
-    numbers = _numbers_of(figure)
-    below = (
-        f"<details><summary>Numbers</summary>{_table_html(numbers, figure.title)}</details>"
-        if numbers is not None
-        else ""
-    )
-    label = escape(figure.alternative, quote=True)
-    return (
-        f'<figure class="card"><h3>{escape(figure.title)}</h3>'
-        f'<div class="plot" data-figure="{escape(key, quote=True)}" role="img" '
-        f'aria-label="{label}"></div>{caption}{below}</figure>'
-    )
-
-
-def _numbers_of(figure: Figure) -> Table | None:
-    """Numbers behind a figure, for those who cannot use it; none where they are too many."""
-    count = sum(len(series.x) for series in figure.series)
-    if figure.values is not None or not 0 < count <= MOST_ROWS:
-        return None
-    labels = {float(at): label for at, label in figure.ticks}
-    rows = []
-    for series in figure.series:
-        errors = series.error or [None] * len(series.x)
-        good = series.converged or [True] * len(series.x)
-        for x, y, error, fine in zip(series.x, series.y, errors, good, strict=True):
-            if x is None or y is None:
-                continue
-            value: Cell = float(y)
-            if series.error is not None:
-                value = {"mean": y, "error": error, "converged": fine}
-            rows.append([series.name, labels.get(float(x), float(x)), value])
-    return Table(("series", figure.x, figure.y), rows)
-
-
-def _table_html(table: Table, name: str) -> str:
-    words = [_of_words(column) for column in zip(*table.rows, strict=True)] if table.rows else []
-    words = words or [False] * len(table.columns)
-    head = "".join(
-        f'<th scope="col"{WORDS if left else ""}>{_heading(text)}</th>'
-        for text, left in zip(table.columns, words, strict=True)
-    )
-    rows = "".join(_row_html(row, words) for row in table.rows)
-    title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    label = escape(table.title or name, quote=True)
-    return (
-        f'{title}{note}<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _of_words(column: Sequence[Cell]) -> bool:
-    """Whether a column holds text, which is read from the left."""
-    return any(isinstance(cell, str) and cell[:1].isalpha() for cell in column)
-
-
-def _heading(text: str) -> str:
-    name, found, unit = text.partition(" (")
-    unit = f"<small>{escape(unit[:-1])}</small>" if found else ""
-    return f"{escape(name)}{unit}".replace("k_B", "k<sub>B</sub>")
-
-
-def _row_html(row: Sequence[Cell], words: Sequence[bool]) -> str:
-    cells = "".join(map(_cell_html, row[1:], words[1:]))
-    return f'<tr><th scope="row">{_text(row[0])}</th>{cells}</tr>'
-
-
-def _cell_html(cell: Cell, words: bool) -> str:
-    if isinstance(cell, Mapping) and not cell.get("converged", True):
-        why = escape(str(cell.get("why", "not converged")), quote=True)
-        return f'<td class="bad" title="{why}">{_text(cell)}</td>'
-    return f"<td{WORDS if words else ''}>{_text(cell)}</td>"
-
-
-def _text(cell: Cell) -> str:
-    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
-        return "–"
-    if isinstance(cell, Mapping):
-        return _signed(escape(compact({"error": None, **cell})))
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, int):
-        return _signed(f"{cell:,}")
-    return _signed(f"{cell:,.6g}" if isinstance(cell, float) else escape(str(cell)))
-
-
-_HYPHEN_MINUS = re.compile(r"(?<![\w)])-(?=\d)")
-
-
-def _signed(text: str) -> str:
-    """Minus signs before numbers; hyphens within words and ranges stay.
-
-    Examples
-    --------
-    >>> _signed("rock-salt at -0.5 eV")
-    'rock-salt at −0.5 eV'
-    """
-    return _HYPHEN_MINUS.sub("−", text)
 
 
 def _finite(values: Iterable[Any]) -> list[Number]:

@@ -15,7 +15,8 @@ from alchemc.campaign.findings import read_findings, store_finding
 from alchemc.campaign.numbers import compact
 from alchemc.campaign.report import report_page, write_report
 from alchemc.campaign.report_findings import finding_section
-from alchemc.campaign.report_parts import Figure, Section, Series, Table, section_html
+from alchemc.campaign.report_html import section_html
+from alchemc.campaign.report_parts import Figure, Section, Series, Table
 from alchemc.campaign.report_structures import BUDGET, structure_data
 from alchemc.campaign.report_worth import evaluation_tables
 from alchemc.errors import InputError, StoredRunError
@@ -383,6 +384,22 @@ def test_results_that_are_stored_beside_a_run_are_shown_and_their_age_is_told(tm
     later = found._replace(draws=(100, 40))
     assert "gone on since" in section_html(finding_section(later, (100, 100)))
     assert "gone on since" not in section_html(finding_section(later, (100, 40)))
+
+
+def test_a_section_of_ones_own_survives_the_disk(tmp_path):
+    given = section()
+    store_finding(tmp_path, "own-study", given.to_dict())
+    (found,) = read_findings(tmp_path)
+    back = finding_section(found)
+    assert section_html(back).replace("own-study", "sqs-ensemble") == section_html(given)
+    assert [f.to_dict() for f in back.figures] == [f.to_dict() for f in given.figures]
+
+
+@pytest.mark.parametrize("data", [{"figures": 3, "tables": []}, {"figures": [{}], "tables": []}])
+def test_what_looks_like_a_section_but_is_none_is_shown_by_its_statement(data, tmp_path):
+    store_finding(tmp_path, "own-study", {"statement": "So it is.", "title": "T", **data})
+    (found,) = read_findings(tmp_path)
+    assert finding_section(found).sentences == ("So it is.",)
 
 
 @pytest.mark.parametrize("subject", ["SQS", "a/b", "../x", "", "a_b"])

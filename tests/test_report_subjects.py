@@ -9,8 +9,8 @@ from alchemc.campaign.findings import Finding, read_findings, store_finding
 from alchemc.campaign.report_campaign import campaign_page
 from alchemc.campaign.report_figures import draw_figure
 from alchemc.campaign.report_findings import ADAPTERS, finding_section
+from alchemc.campaign.report_html import section_html
 from alchemc.campaign.report_joint import members_of
-from alchemc.campaign.report_parts import section_html
 from alchemc.campaign.report_stability import ordering_section
 from alchemc.campaign.report_together import together_sections
 from alchemc.records import Run
