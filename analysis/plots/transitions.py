@@ -101,7 +101,7 @@ def plot_barriers(result: OrderingTemperature, axes: Axes | None = None) -> Figu
 
 
 def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
-    """Temperatures of every estimate against 1/n_sites, and the one of the infinite crystal.
+    """Temperatures of every estimate against 1/L, and the one of the infinite crystal.
 
     Crossings stand at the larger of their two sizes. The band is one standard error.
 
@@ -122,30 +122,30 @@ def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> F
     if result.apparent:
         raise InputError("one size has nothing to extrapolate; give runs of several sizes")
     axes = axes if axes is not None else _new_axes()
-    sizes = {row["label"]: row["n_sites"] for row in result.sizes}
+    lengths = {row["label"]: row["length"] for row in result.sizes}
     for k, estimate in enumerate(result.estimates):
         points = list(estimate.points.items())
-        n_sites = [_larger(label, sizes) for label, _ in points]
+        inverse = [1.0 / _larger(label, lengths) for label, _ in points]
         t, errors = np.array([value for _, value in points]).T
         axes.errorbar(
-            1.0 / np.array(n_sites), t, errors,
+            inverse, t, errors,
             fmt=MARKERS[k % 6], color=COLOURS[k % 6], capsize=2, markersize=4.5,
             label=estimate.name,
         )  # fmt: skip
     low, high = result.temperature - result.error, result.temperature + result.error
     axes.axhspan(low, high, color="#999999", alpha=0.4, linewidth=0)
     axes.axhline(result.temperature, color="#444444", linewidth=0.8)
-    axes.set_xscale("log")
+    axes.set_xlim(left=0)
     axes.set_title(f"{with_error(result.temperature, result.error)} K", fontsize="small")
-    return _finish(axes, "1 / number of sites", "Temperature (K)")
+    return _finish(axes, "1/L", "Temperature (K)")
 
 
-def _larger(label: str, sizes: dict[str, int]) -> int:
-    """Sites of a size by its label, or of the larger of two that are joined by "and"."""
-    if label in sizes:
-        return sizes[label]
+def _larger(label: str, lengths: dict[str, float]) -> float:
+    """L of a size by its label, or of the larger of two that are joined by "and"."""
+    if label in lengths:
+        return lengths[label]
     last = label.rsplit(" and ", maxsplit=1)[-1]
-    return next(n for name, n in sizes.items() if name.removeprefix("L = ") == last)
+    return next(n for name, n in lengths.items() if name.removeprefix("L = ") == last)
 
 
 def _curves(result: OrderingTemperature, quantity: str, label: str, axes: Axes | None) -> Figure:
