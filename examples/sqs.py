@@ -1,4 +1,4 @@
-"""What bias a quasirandom structure of Pb(Sc,Ta)O3 carries, and a quasi-ordered one that does not.
+"""What bias a quasirandom structure of Pb(Sc,Ta)O3 carries, and how little a quasi-ordered one.
 
 ``python examples/sqs.py [--size 4] [--temperatures 4500 6000 9000]``. The energy is a pair
 interaction taken from the alchemical derivatives of the bundled potential, so that sampling takes
