@@ -10,6 +10,7 @@ compositions, which follow from the draws by MBAR (`analysis.phase_diagram`); th
 is from runs at two temperatures together. Errors: blocks of draws drawn again. A semi-grand run
 whose chains stay in the phase where they started contradicts itself and is refused; told the
 phases apart (``cut``), it is hung on its pure ends and gives the μ at which both weigh the same.
+Variance-constrained runs at further temperatures make the phase diagram, drawn in docs/images.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that wo
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 from alchemc import analysis, campaign, open_run
+from alchemc.analysis.plots import plot_mixing, plot_phase_diagram
 from alchemc.errors import ConvergenceError
 
 RESULT = Path(__file__).parent / "results" / "mgo_cao.json"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "mgo_cao_diagram.png"
 SITES, KAPPA, ORDER = 32, 5.0, 2
 SCAN = {
     "semi-grand": "chemical_potentials.cation.Ca = { from = -1.02, to = -0.72, steps = 7 }",
@@ -112,10 +116,21 @@ def consolute(opened):
     }  # fmt: skip
 
 
+def diagram_of(opened, picture):
+    """Phase diagram of all variance-constrained runs, between their temperatures, too."""
+    sampled = sorted({float(p.temperature) for one in opened for p in one.points})
+    between = [0.5 * (a + b) for a, b in pairwise(sampled)]
+    found = analysis.phase_diagram(opened, sorted(sampled + between), order=ORDER)
+    plot_phase_diagram(found).savefig(picture, dpi=200)
+    plot_mixing(found.free).savefig(picture.with_stem("mgo_cao_mixing"), dpi=200)
+    return found.to_dict()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/mgo_cao"))
     parser.add_argument("--temperatures", type=float, nargs=2, default=[2500.0, 3750.0])
+    parser.add_argument("--further", type=float, nargs="*", default=[3000.0, 4300.0])
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
     stored, runs = {"sites": SITES, "kappa": KAPPA}, {}
@@ -131,6 +146,10 @@ def main():
         both = [runs["variance-constrained", cold], runs[kind, hot]]
         stored[f"consolute point, {kind}"] = consolute(both)
         print(kind, stored[f"consolute point, {kind}"])
+    held = [runs["variance-constrained", t] for t in options.temperatures]
+    held += [run(options.runs, "variance-constrained", t) for t in options.further]
+    stored["phase diagram"] = diagram_of(held, PICTURE)
+    print(stored["phase diagram"]["statement"])
     RESULT.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -9,14 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...errors import InputError
+from ..stability.composition import Axis as Fraction
 from ..stability.free_energies import FreeEnergies
 from ..stability.hull import lower_hull
 from ..stability.mixing import mixing_free_energy
 from ..stability.phase_diagram import PhaseDiagram
 from ..stability.two_phases import equal_weight, fraction_distribution
-from .results import COLOURS, COLUMN, MARKERS
+from .results import COLOURS, MARKERS, _finish, _new_axes
 
 __all__ = ["plot_fraction_distribution", "plot_mixing", "plot_phase_diagram"]
+
+_BINS = 200
 
 _SPAN = 1e-4
 """Least probability that a distribution is drawn down to, of its largest."""
@@ -71,9 +74,7 @@ def plot_mixing(
         corners = hull.vertices
         axes.plot(axis.x[known][corners], values[known][corners], "--", color=colour, linewidth=0.8)
     axes.axhline(0.0, color="0.7", linewidth=0.6, zorder=0)
-    _label(axes, axis.name, "Free energy of mixing (meV per site)")
-    axes.legend(frameon=False, fontsize=7)
-    return _whole(axes)
+    return _labelled(axes, axis.name, r"$F_\mathrm{mix}$ (meV per site)")
 
 
 def plot_fraction_distribution(
@@ -84,8 +85,8 @@ def plot_fraction_distribution(
 ) -> Figure:
     """Distribution of the fraction where two phases weigh the same, on a logarithmic scale.
 
-    Dashed lines are the means of the two peaks. Where there is one peak its chemical potential is
-    the one at which the mean lies at the cut.
+    In cells of more than 200 sites several compositions make a bin. Dashed lines are the means of
+    the two peaks; where there is one peak, μ is that at which the mean lies at the cut.
 
     Parameters
     ----------
@@ -113,18 +114,16 @@ def plot_fraction_distribution(
     for k, t in enumerate(free.temperatures if temperatures is None else temperatures):
         line = equal_weight(free, float(t), cut)
         mu = line.mu if line else _balancing(free, float(t), cut)
-        p = fraction_distribution(free, mu, float(t)) * axis.size
+        x, p = _binned(axis, fraction_distribution(free, mu, float(t)))
         drawn = p > _SPAN * p.max()
         lowest = min(lowest, float(p[drawn].min()))
         colour = COLOURS[k % 6]
         label = f"{t:,.6g} K, μ = {mu:.4f} eV"
-        axes.semilogy(axis.x[drawn], p[drawn], ".", color=colour, markersize=2.5, label=label)
-        for x in line.x if line else ():
-            axes.axvline(x, color=colour, linestyle="--", linewidth=0.7)
+        axes.semilogy(x[drawn], p[drawn], ".", color=colour, markersize=2.5, label=label)
+        for end in line.x if line else ():
+            axes.axvline(end, color=colour, linestyle="--", linewidth=0.7)
     axes.set_ylim(bottom=0.5 * lowest)
-    _label(axes, axis.name, "Probability density")
-    axes.legend(frameon=False, fontsize=7)
-    return _whole(axes)
+    return _labelled(axes, axis.name, "Probability density")
 
 
 def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figure:
@@ -189,9 +188,15 @@ def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figur
             label="consolute point",
         )  # fmt: skip
     axes.set_xlim(0.0, 1.0)
-    _label(axes, diagram.axis, "Temperature (K)")
-    axes.legend(frameon=False, fontsize=7)
-    return _whole(axes)
+    return _labelled(axes, diagram.axis, "Temperature (K)")
+
+
+def _binned(axis: Fraction, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middles of bins of a few compositions, and the probability density there."""
+    width = -(-axis.size // _BINS)
+    bins = np.round(axis.x * axis.size).astype(int) // width
+    x = ((np.arange(bins.max() + 1) + 0.5) * width - 0.5) / axis.size
+    return x, np.bincount(bins, p) * axis.size / width
 
 
 def _balancing(free: FreeEnergies, temperature: float, cut: float) -> float:
@@ -209,18 +214,5 @@ def _balancing(free: FreeEnergies, temperature: float, cut: float) -> float:
     return float(brentq(excess, slopes.min() - reach, slopes.max() + reach))
 
 
-def _new_axes() -> Axes:
-    figure = Figure(figsize=COLUMN, layout="constrained")
-    return figure.add_subplot()
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x[:1].upper() + x[1:])
-    axes.set_ylabel(y)
-
-
-def _whole(axes: Axes) -> Figure:
-    figure = axes.get_figure()
-    if not isinstance(figure, Figure):
-        raise InputError("the axes belong to no figure: make them with figure.add_subplot()")
-    return figure
+def _labelled(axes: Axes, x: str, y: str) -> Figure:
+    return _finish(axes, y, {"layout": {"title": x[:1].upper() + x[1:]}})

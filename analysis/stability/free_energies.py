@@ -252,16 +252,18 @@ class FreeEnergies:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per temperature and composition that is known, for CSV."""
-        table, found = self.table, []
-        columns = [name for name in table.coords if str(name).startswith("x_")]
+        table = self.table
+        fractions = {
+            str(name): table[name].to_numpy() for name in table.coords if str(name).startswith("x_")
+        }
+        columns = {str(name): values.to_numpy() for name, values in table.data_vars.items()}
+        found = []
         for t, c in np.argwhere(np.isfinite(self.free_energy)).tolist():
-            cell = table.isel(temperature=t, composition=c)
-            row: dict[str, Any] = {"temperature": float(cell["temperature"])}
-            row |= {str(name): float(cell[name]) for name in columns}
-            for name, value in cell.data_vars.items():
-                number = value.item()
-                plain = bool(number) if name == "converged" else float(number)
-                row[str(name)] = plain if math.isfinite(plain) else None
+            row: dict[str, Any] = {"temperature": float(self.temperatures[t])}
+            row |= {name: float(x[c]) for name, x in fractions.items()}
+            for name, values in columns.items():
+                value = values[t, c].item()
+                row[name] = value if math.isfinite(value) else None
             found.append(row)
         return found
 
