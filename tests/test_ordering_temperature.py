@@ -16,8 +16,8 @@ from alchemc import Canonical, PairHamiltonian, RandomSwap, Tempering, builders,
 from alchemc.analysis import TransitionSeries, ordering_temperature, plots, transition_series
 from alchemc.analysis.stability import multi_histogram
 from alchemc.analysis.stability.finite_size import extrapolated
-from alchemc.analysis.stability.multi_histogram import MultiHistogram
-from alchemc.analysis.stability.order_of_transition import barrier
+from alchemc.analysis.stability.multi_histogram import Curves, MultiHistogram
+from alchemc.analysis.stability.order_of_transition import Barrier, barrier, order_of_transition
 from alchemc.errors import ConvergenceError, InputError
 from alchemc.records import Run, point_dataset
 from analysis_cases import HALF, perovskite
@@ -275,6 +275,39 @@ def test_a_smooth_heat_capacity_is_no_transition_of_first_order():
         )  # fmt: skip
     with pytest.raises(ConvergenceError, match="no transition between"):
         ordering_temperature(sizes, order=None)
+
+
+def told(heights, error, capacities, lengths=(8.0, 12.0, 16.0)):
+    """Verdict on barriers and maxima of the heat capacity with Gaussian resamples."""
+    rng = np.random.default_rng(0)
+    nothing = np.full(101, np.nan)
+    barriers, curves = [], []
+    for height, capacity in zip(heights, capacities, strict=True):
+        again = np.concatenate([[height], height + error * rng.normal(size=100)])
+        barriers.append(Barrier(again, nothing, nothing, nothing, np.zeros(1), np.ones(1)))
+        top = capacity * np.concatenate([[1.0], 1.0 + 0.01 * rng.normal(size=100)])
+        curves.append(Curves(np.array([900.0]), top[None], top[None]))
+    return order_of_transition(lengths, 3, barriers, curves)
+
+
+@pytest.mark.parametrize(
+    ("heights", "error", "capacities", "verdict"),
+    [
+        ((0.5, 1.2, 2.0), 0.1, (1.0, 3.4, 8.0), "first order"),
+        ((0.0, 0.05, 0.02), 0.05, (1.0, 1.1, 1.2), "continuous"),
+        ((0.8, 0.6, 0.4), 0.05, (1.0, 1.1, 1.2), "continuous"),  # there, but it does not grow
+        ((0.5, 1.2, 2.0), 1.0, (1.0, 3.4, 8.0), "undecided"),  # errors as large as the barriers
+        ((0.5, 1.2, 2.0), 0.1, (1.0, 1.1, 1.2), "undecided"),  # contradicted by the heat capacity
+        ((0.0, 0.0, 0.0), 0.05, (1.0, 3.4, 8.0), "undecided"),
+    ],
+)
+def test_the_verdict_follows_the_barriers_unless_the_heat_capacity_contradicts(
+    heights, error, capacities, verdict
+):
+    found, evidence = told(heights, error, capacities)
+    assert found == verdict
+    assert [one.name for one in evidence] == ["barrier", "heat capacity"]
+    assert all(one.text.endswith(".") for one in evidence)
 
 
 def test_extrapolation_leaves_small_sizes_out_until_the_line_fits():
