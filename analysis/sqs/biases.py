@@ -42,7 +42,7 @@ def compared(  # noqa: PLR0917
 ) -> Compared:
     """Bias at every temperature, and temperatures at which the SQS is representative."""
     n = len(values)
-    scatter = float(values.std(ddof=1)) if n > 1 else math.nan
+    scatter = _spread(values, exact=False) if n > 1 else math.nan
     error = scatter / math.sqrt(n) if n > 1 else 0.0
     random = reference.series.get(quantity)
     exact = reference.is_exact(quantity)

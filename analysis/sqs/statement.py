@@ -61,7 +61,7 @@ def _energy(row: Compared) -> str:
         f"The energy of the SQS lies {_number(MILLI * abs(away), MILLI * error)} meV per site "
         f"{side} that of random arrangements"
     )
-    if math.isfinite(row.scatter):
+    if row.scatter > 0:
         text += f" and scatters by {MILLI * row.scatter:.2g} meV per site from one to another"
     ends = row.points[:1] if len(row.points) == 1 else (row.points[0], row.points[-1])
     biases = " and of ".join(_bias(point, MILLI, "meV per site") for point in ends)
