@@ -277,6 +277,34 @@ def test_atoms_stand_where_positions_were_sampled(browser, tmp_path):
     assert page.complaints() == []
 
 
+def test_long_names_of_points_do_not_widen_the_page(browser, tmp_path):
+    lattice = perovskite(2, 2, 2)
+    rng = np.random.default_rng(3)
+    points = []
+    for sweep, mus in enumerate(((-0.12345, 0.12345), (0.12345, -0.12345))):
+        for mu in mus:
+            arrays = {
+                "occupation": rng.integers(0, 2, (30, 2, 8)).astype(np.uint8),
+                "energy": rng.normal(size=(30, 2)),
+            }
+            where = {"temperature": 1234.56, "mu_B_Ta": mu, "pressure": 12.5, "sweep": sweep}
+            points.append(point_dataset(arrays, where))
+    learnt = {
+        "held_out_error_kT": 0.1, "fallback": "", "surrogate": "pairs", "expected_acceptance": 0.9,
+        "region": 0, "sweeps": 3, "energies": 1, "gradients": 2, "hessian_products": 3,
+    }  # fmt: skip
+    run = Run(tuple(points), lattice, attrs={"learnt": dict.fromkeys(range(4), learnt)})
+    path = tmp_path / "report.html"
+    path.write_text(report_page(run), encoding="utf-8")
+    for width in (360, 1600):
+        page = browser.open(path, width=width, mobile=width < 500)
+        page.pause()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        names = "[...document.querySelectorAll('tbody th')].map((th) => th.offsetWidth)"
+        assert max(page.evaluate(names)) < width / 2
+        assert page.complaints() == []
+
+
 def test_the_whole_page_can_be_used_by_keyboard(browser, report):
     page = browser.open(report)
     page.pause()
