@@ -472,7 +472,8 @@ PARTS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS], help="all by default, some two hours")
+    known = [[], *PARTS]
+    parser.add_argument("parts", nargs="*", choices=known, default=[], help="all, some two hours")
     parser.add_argument("--model", choices=[*CONSTANT], default="bundled")
     parser.add_argument("--keep", type=Path, default=Path("runs/sampled_positions"), help="draws")
     options = parser.parse_args()

@@ -283,7 +283,7 @@ def overhead() -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pieces", nargs="*", choices=[*PIECES, "overhead"])
+    parser.add_argument("pieces", nargs="*", choices=[[], *PIECES, "overhead"], default=[])
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
