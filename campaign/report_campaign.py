@@ -150,7 +150,11 @@ def _said(members: Sequence[Member], critical: bool) -> dict[tuple[str, str, str
     """Caveats of the runs, each once, with the names of the runs that carry it."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for member in members:
+        others = [other for other in members if other.material == member.material]
+        sizes = {other.results["n_sites"] for other in others}
         for caveat in member.results["caveats"]:
+            if caveat["code"] == "one-size" and len(sizes) > 1:
+                continue  # the others are here
             if (caveat["level"] == "critical") is critical:
                 key = (caveat["level"], caveat["code"], caveat["text"])
                 found.setdefault(key, []).append(member.name)

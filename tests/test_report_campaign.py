@@ -10,11 +10,12 @@ import pytest
 import alchemc.potentials
 from alchemc.analysis import analyze_run
 from alchemc.campaign import start_run
-from alchemc.campaign.findings import store_finding
+from alchemc.campaign.findings import read_findings, store_finding
 from alchemc.campaign.report_campaign import campaign_page, runs_below
 from alchemc.campaign.report_joint import joint_section, members_of, overview_section
 from alchemc.campaign.report_parts import Section
 from alchemc.cli import main
+from alchemc.commands.shared import keep
 from alchemc.errors import InputError
 from alchemc.records import Run, point_dataset
 from analysis_cases import exact_run, perovskite
@@ -88,9 +89,9 @@ def test_caveats_stand_once_with_the_runs_they_are_of(members, runs):
     text = visible(campaign_page(runs))
     unfinished = re.search(r"<b>Unfinished\.</b> (.*?)</li>", text).group(1)
     assert unfinished.startswith("16 sites (run 3): ")
-    assert text.count("<b>One size.</b>") == 2  # of 8 sites and of 16
-    size = re.search(r"<b>One size\.</b> (.*?)One cell size \(8", text).group(1)
-    assert size == "8 sites (run 1); 8 sites (run 2): "
+    assert "<b>One size.</b>" not in text  # of 8 sites and of 16: there are two
+    alone = visible(campaign_page(runs[:2]))
+    assert alone.count("<b>One size.</b>") == 1
 
 
 def test_a_page_of_several_runs_embeds_their_numbers(runs, members):
@@ -195,3 +196,12 @@ def test_the_page_of_several_runs_works_in_a_browser(runs, tmp_path):
             assert min(drawn) >= 2
             page.click("details summary")
             assert page.evaluate("document.querySelector('details').open")
+
+
+def test_a_result_is_kept_in_a_folder_that_is_made_for_it(tmp_path, capsys):
+    keep(None, "screen", {"statement": "So it is."})
+    assert not list(tmp_path.iterdir())
+    keep(tmp_path / "new" / "study", "screen", {"statement": "So it is."})
+    (found,) = read_findings(tmp_path / "new" / "study")
+    assert found.data["statement"] == "So it is."
+    assert "screen.json" in capsys.readouterr().err
