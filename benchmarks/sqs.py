@@ -100,7 +100,7 @@ def quasi_ordered(run, model) -> dict:
         "temperature": point.temperature,
         "bias": point.bias,
         "bias_error": point.bias_error,
-        "scatter": row.scatter,
+        "scatter": row.scatter if len(made) > 1 else None,
         "n": len(made),
     }
 
@@ -116,7 +116,8 @@ def main() -> None:
         for name in options.only:
             results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
             results[name] = measure(name, runs)
-            RESULT.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
+            RESULT.write_text(text + "\n")
             print(f"{name}: {results[name]['statement']}\n")
 
 
