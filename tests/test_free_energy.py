@@ -232,6 +232,24 @@ def test_a_point_hot_enough_is_its_own_anchor_and_without_one_runs_are_refused(r
             free_energy(runs)
 
 
+def test_runs_without_a_pure_composition_are_hung_on_random_arrangements_too(record_property):
+    lattice, states, energies = toy_cell("binary")
+    inner = (states.sum(axis=1) > 1) & (states.sum(axis=1) < 7)
+    with warnings.catch_warnings(action="ignore"):
+        ensembles = [
+            SemiGrandCanonical(lattice, t, {"s0": {"Zr": mu}})
+            for t in (2000.0, 6000.0)
+            for mu in (-0.3, 0.0, 0.3)
+        ]
+    run = drawn_run(lattice, states[inner], energies[inner], ensembles, n_draws=500)
+    assert not free_energy(run).absolute
+    free = free_energy(run, anchor=Toy("binary"))
+    assert free.absolute
+    z = scores(free, exact_free_energies(free, lattice, states, energies))
+    record_property("z", z.tolist())
+    assert np.abs(z).max() < 4.5
+
+
 def test_densities_of_states_give_absolute_free_energies(record_property):
     lattice, states, energies = toy_cell("binary")
     rng, pairs = np.random.default_rng(2), []

@@ -101,7 +101,10 @@ def anchor_of(pool: Pool, solution: Solution, alone: bool) -> Anchor:
 def with_anchor(
     observed: Observations, hamiltonian: Hamiltonian, rng: np.random.Generator
 ) -> Observations:
-    """Add random arrangements of every composition that stands alone, as points at β = 0.
+    """Add random arrangements of compositions that need them, as points at β = 0.
+
+    These are the compositions of points that hold one, and, where the others visited no pure one,
+    that which the hottest of them visited most.
 
     Raises
     ------
@@ -112,17 +115,10 @@ def with_anchor(
     kinds = tuple((name, k) for name, s in lattice.sublattices.items() for k in s.species)
     if kinds != observed.kinds or lattice.n_sites != observed.n_sites:
         raise InputError("anchor is an energy model of another lattice than that of the runs")
-    alone = {
-        tuple(p.counts[0, 0].tolist())
-        for p in observed.points
-        if (p.counts == p.counts[0, 0]).all() and np.isfinite(p.coordinates["temperature"])
-    }
     own = observed.points[0].coordinates
     pressure = {name: v for name, v in own.items() if name == "pressure"}
     points = []
-    for counts in sorted(alone):
-        if ln_arrangements(observed, np.array([counts]))[0] == 0.0:
-            continue
+    for counts in _in_need(observed):
         point = random_point(hamiltonian, counts, rng)
         points.append(point._replace(coordinates={**point.coordinates, **pressure}))
     if any(p.volume is not None or p.moving for p in observed.points):
@@ -131,6 +127,24 @@ def with_anchor(
             "the constant on points hot enough instead"
         )
     return replace(observed, points=observed.points + tuple(points))
+
+
+def _in_need(observed: Observations) -> list[tuple[int, ...]]:
+    """Choose the counts of which random arrangements are needed."""
+    alone, others = set(), []
+    for point in observed.points:
+        rows, numbers = np.unique(
+            point.counts.reshape(-1, len(observed.kinds)), axis=0, return_counts=True
+        )
+        ways = ln_arrangements(observed, rows)
+        if len(rows) > 1:
+            most = tuple(rows[numbers.argmax()].tolist())
+            others.append((point.coordinates["temperature"], bool((ways == 0.0).any()), most))
+        elif ways[0] > 0.0:
+            alone.add(tuple(rows[0].tolist()))
+    if others and not any(pure for _, pure, _ in others):
+        alone.add(max(others)[2])
+    return sorted(alone)
 
 
 def random_point(

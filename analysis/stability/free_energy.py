@@ -67,8 +67,8 @@ def free_energy(
     temperatures
         K; those of the points by default. Others are refused where the draws do not reach.
     anchor
-        Energy model for 200 random arrangements of every composition that has nothing else to hang
-        on; the model of the runs.
+        Energy model for 200 random arrangements of every composition that stands alone, and of one
+        where the runs visit several but no pure one; the model of the runs.
     cut
         Fraction between two phases, such as 0.5, for runs that stay in the phase where they started
         (`pooled`): each phase is then sampled for itself, and points at other temperatures or

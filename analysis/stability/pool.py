@@ -107,7 +107,7 @@ def pooled(observed: Observations, cut: float | None = None) -> Pool:
     pressure = _one_pressure(observed)
     n_draws = sum(p.energy.size for p in observed.points)
     every = -(-n_draws * len(observed.points) // LARGEST)
-    names = layout([_finite(p.coordinates) for p in observed.points]).written
+    names = _names(observed)
     rows: list[dict[str, Any]] = []
     first = blocks = before = 0
     for point, name, where in zip(observed.points, names, index, strict=True):
@@ -162,10 +162,14 @@ def _compositions(observed: Observations) -> tuple[np.ndarray, list[np.ndarray]]
     ]
 
 
-def _finite(coordinates: Any) -> dict[str, float]:
-    return {name: v for name, v in coordinates.items() if np.isfinite(v)} | {
-        "temperature": coordinates["temperature"]
-    }
+def _names(observed: Observations) -> list[str]:
+    """Names of the points as people write them; random arrangements are at β = 0."""
+    scalars = [p.coordinates for p in observed.points if np.isfinite(p.coordinates["temperature"])]
+    written = iter(layout(scalars).written if scalars else ())
+    hot = "random arrangements"
+    return [
+        next(written) if np.isfinite(p.coordinates["temperature"]) else hot for p in observed.points
+    ]
 
 
 def _one_pressure(observed: Observations) -> float:
