@@ -36,11 +36,12 @@ class Member(NamedTuple):
 
 
 def members_of(runs: Sequence[Run], results: Sequence[Results]) -> list[Member]:
-    """Name runs by what they differ in: formula, size, landscape, model, ensemble or directory."""
+    """Name runs by what they differ in: formula, size, volume, landscape, model, ensemble …."""
     facts = [
         {
             "formula": str(found["formula"]),
             "size": f"{found['n_sites']} sites",
+            "volume": f"{run.lattice.atoms.get_volume() / run.lattice.n_sites:.4g} Å³ per site",
             "landscape": str(found["landscape"]),
             "model": _model(run),
             "ensemble": _ensemble(run),
