@@ -114,11 +114,11 @@ def magnetisation(lattice, occupations):
 class Potts:
     """Ten species on a square lattice."""
 
-    sizes = (8, 12, 16, 20)
+    sizes = (8, 12, 16)
     order = staticmethod(magnetisation)
     options: ClassVar = {}
     exact = J / (kB * np.log(1.0 + np.sqrt(10.0)))
-    budget: ClassVar = {8: (4000, 60), 12: (4000, 120), 16: (4000, 150), 20: (3000, 200)}
+    budget: ClassVar = {8: (4000, 60), 12: (4000, 120), 16: (4000, 150)}
 
     def plan(self, size):
         s = np.array([-1.0, 1.0, 2.0, 3.0, 5.0])

@@ -63,9 +63,9 @@ def ordering_temperature(
     sublattice
         Which sublattice orders; may be left out if there is only one.
     universality
-        "3D Ising", "2D Ising" or (ν, ω). Unless given, ν is fitted to the maxima of slopes, and ω,
-        between ½ and 2, to the crossings where there are four or more (else it is taken to be 1);
-        both ends are variants.
+        "3D Ising", "2D Ising" or (ν, ω). Unless given, ν follows from the maxima of slopes of the
+        two largest sizes, and ω, between ½ and 2, is fitted to the crossings where there are four
+        or more (else it is taken to be 1); both ends are variants.
     n_resamples
         Number of resamples.
     seed

@@ -48,6 +48,9 @@ PEAKS = {
     "slope of ln⟨m²⟩": "log_slope",
 }
 CURVE_POINTS = 201
+UNCORRECTED = 0.5
+"""Share of an extrapolation that is in doubt where sizes are too few to fit a correction."""
+
 APART = 4.0
 """Barrier in k_BT above which two phases are apart: a cell then holds one or the other."""
 
@@ -142,7 +145,8 @@ def _continuous(
         }
         text = f"maxima of the {name}, T_c + a L^(−1/ν)"
         labels = [rows[k].label for k in kept]
-        found.append(extrapolated(name, text, labels, values, columns, others))
+        doubt = UNCORRECTED if len(kept) < 4 else 0.0
+        found.append(extrapolated(name, text, labels, values, columns, others, doubt))
     return found, exponents
 
 
@@ -164,8 +168,8 @@ def _nu(
         tops = [(row.length, row.peaks.get(name)) for row in rows]
         kept = [(length, top[1]) for length, top in tops if top is not None]
         if len(kept) >= 2:
-            heights = np.stack([height for _, height in kept])
-            exponent = scaling_exponent([length for length, _ in kept], heights)
+            heights = np.stack([height for _, height in kept[-2:]])  # corrections are smallest
+            exponent = scaling_exponent([length for length, _ in kept[-2:]], heights)
             found[f"ν from the {name}"] = 1.0 / np.clip(exponent, 0.2, 10.0)
     if not found:
         return None, {}
