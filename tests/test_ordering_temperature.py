@@ -2,8 +2,8 @@
 
 z-scores are of the reported error and have to be below 4 (false alarms less often than once in
 10⁴); seeds are fixed. Spreads of 40 z-scores of honest Gaussian errors leave 0.65 to 1.45 less
-often than once in 10³. Every mutant is off by more than 6 errors in the test that the real code
-passes.
+often than once in 10³. Mutants are off by more than 6 errors,
+or scatter by more than 1.8, in tests that the real code passes.
 """
 
 import json
