@@ -303,20 +303,23 @@ def temperature_row(name, model, sampled, error, source):
     begin = time.perf_counter()
     mean = half(model.lattice)
     waves = analysis.concentration_waves(model, mean).rescaled(model)
-    found = waves.temperature()
+    reason = waves.no_temperature()
+    kelvin = -waves.leading.energy / kB
     row = {
         "system": name,
         "leading": waves.leading.name,
+        "lambda_eV": waves.leading.energy,
         "slope": waves.rescaling.slope,
         "slope_error": waves.rescaling.error,
         "correlation": waves.rescaling.correlation,
-        "mean_field_K": found.kelvin,
-        "mean_field_error_K": found.error,
-        "label": found.label,
+        "mean_field_K": kelvin * waves.rescaling.slope,
+        "mean_field_error_K": kelvin * waves.rescaling.error,
+        "given": not reason,  # else the number above is for the record only
+        "label": reason or waves.temperature().label,
         "sampled_K": sampled,
         "sampled_error_K": error,
         "sampled_by": source,
-        "ratio": found.kelvin / sampled,
+        "ratio": kelvin * waves.rescaling.slope / sampled,
         "share_at_edge": waves.couplings.edge_share,
         "seconds": time.perf_counter() - begin,
     }

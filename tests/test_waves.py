@@ -250,7 +250,7 @@ def test_for_two_species_the_temperature_is_minus_c_times_one_minus_c_times_v():
 
 
 def test_no_temperature_without_energies():
-    lattice = cubic(2)
+    lattice = cubic(4)
     model = PairHamiltonian(lattice, [0.01 * np.array([[1, -1], [-1, 1]])])
     waves = concentration_waves(model, HALF)
     with pytest.raises(InputError, match=r"rescaled\(hamiltonian\)"):
@@ -260,26 +260,33 @@ def test_no_temperature_without_energies():
     with pytest.raises(InputError, match="8 or more"):
         waves.rescaled(model, 7)
     with pytest.raises(InputError, match="another"):
-        waves.rescaled(PairHamiltonian(cubic(4), [np.eye(2)]))
+        waves.rescaled(PairHamiltonian(cubic(2), [np.eye(2)]))
     stable = next(wave for wave in waves.waves if wave.energy > 0)
     with pytest.raises(InputError, match="stable against"):
         waves.rescaled(model).temperature(stable)
 
 
 def test_a_slope_corrects_the_size_of_v():
-    lattice = cubic(2)
+    lattice = cubic(4)
     model = PairHamiltonian(lattice, [0.01 * np.array([[1, -1], [-1, 1]])])
     double = PairHamiltonian(lattice, [0.02 * np.array([[1, -1], [-1, 1]])])
     waves = concentration_waves(model, HALF).rescaled(double)
     assert waves.rescaling.slope == pytest.approx(2.0)
     assert waves.rescaling.correlation == pytest.approx(1.0)
     assert waves.temperature().kelvin == pytest.approx(2 * 0.25 * 0.24 / kB)
-    small = "ideal positions, mean field, cell smaller than twice the range of V"
-    assert waves.temperature().label == small
-    lattice = cubic(4)
+    assert waves.temperature().label == "ideal positions, mean field"
     hot = PairHamiltonian(lattice, [0.1 * np.array([[1, -1], [-1, 1]])])
     label = concentration_waves(hot, HALF).rescaled(hot).temperature().label
     assert label == "ideal positions, mean field, above melting"
+
+
+def test_no_temperature_from_a_cell_that_interactions_reach_across():
+    lattice = cubic(2)
+    model = PairHamiltonian(lattice, [0.01 * np.array([[1, -1], [-1, 1]])])
+    waves = concentration_waves(model, HALF).rescaled(model)
+    assert waves.leading.name == "rock-salt"
+    with pytest.raises(InputError, match=r"100% of their largest .* larger supercell"):
+        waves.temperature()
 
 
 def test_energies_of_v_are_those_of_arrangements_but_for_a_constant():

@@ -192,8 +192,8 @@ class ConcentrationWaves:
         Raises
         ------
         InputError
-            If V has not been rescaled, its size is not known from the energies, or the crystal is
-            stable against the wave.
+            If V has not been rescaled, its size is not known from the energies, it reaches across
+            the cell, or the crystal is stable against the wave.
         """
         wave = self.leading if wave is None else wave
         reason = self.no_temperature(wave)
@@ -202,8 +202,6 @@ class ConcentrationWaves:
         kelvin = -wave.energy / kB
         label = f"{self.landscape}, mean field"
         value = kelvin * self.rescaling.slope
-        if not self.decayed:
-            label += ", cell smaller than twice the range of V"
         if value > MELTING:
             label += ", above melting"
         return MeanFieldTemperature(value, kelvin * self.rescaling.error, label)
@@ -220,6 +218,12 @@ class ConcentrationWaves:
             return (
                 f"the energies of V do not follow the exact ones (slope {self.rescaling.slope:.2f} "
                 f"± {self.rescaling.error:.2f}), so they give no temperature"
+            )
+        if not self.decayed:
+            return (
+                f"interactions still have {self.couplings.edge_share:.0%} of their largest size at "
+                f"half the cell ({self.couplings.inner_radius:.3g} Å), so that V(q) lacks one "
+                "constant, which changes no ranking but every temperature; give a larger supercell"
             )
         if wave.energy >= 0:
             return "the disordered crystal is stable against this wave at every temperature"
