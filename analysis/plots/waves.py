@@ -75,11 +75,11 @@ def plot_waves(
         axes.axvline(place, color="0.85", linewidth=0.8, zorder=0)
     places: dict[float, list[str]] = {}
     for name, place in corners:
-        names = places.setdefault(round(place, 9), [])
+        names = places.setdefault(round(min(place, distance[-1]), 9), [])
         if name not in names:
             names.append(name)
     axes.set_xticks(list(places), ["|".join(names) for names in places.values()])
-    axes.set_xlim(distance[0], distance[-1])
+    axes.set_xlim(distance[0], distance[-1] + 1e-8)  # ticks are rounded
     axes.set_xlabel("Wave vector q")
     axes.set_ylabel(r"$C^{1/2}\,V(\mathbf{q})\,C^{1/2}$ (eV)")
     _mark_leading(axes, waves, distance, bands)
