@@ -7,15 +7,10 @@ of squares are the 1e-4 quantiles of χ².
 """
 
 import dataclasses
-import json
 import math
-import runpy
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from ase.units import kB
 from scipy.optimize import brentq
 from scipy.stats import chi2
@@ -27,82 +22,18 @@ from alchemc.analysis import (
     ordering_series,
     warren_cowley_series,
 )
-from alchemc.analysis.plots import plot_sqs_clusters, plot_sqs_energy, plot_sqs_short_range
 from alchemc.analysis.sqs import representative
 from alchemc.analysis.sqs.measures import Series
-from alchemc.errors import InputError
 from alchemc.records import Run, point_dataset
-from analysis_cases import HALF, boltzmann, ordered, pair_energies, perovskite, sticky_chains
+from analysis_cases import boltzmann, ordered, perovskite, sticky_chains
+from sqs_toys import LIKE, UNLIKE, Table, Toy, WithForces, compared, structures, toy
 from toys import RandomHamiltonian, TabulatedHamiltonian
-
-LIKE, UNLIKE = -0.05, 0.05
-"""Couplings in eV that let like, and unlike, neighbours attract one another."""
-CUTOFFS = (5.7,)
-EXAMPLE = Path(__file__).parents[1] / "examples" / "sqs.py"
-
-
-class Table:
-    """A Hamiltonian of the toy's pairs; forces, where asked for, grow with the species index."""
-
-    def __init__(self, lattice: Lattice, coupling: float) -> None:
-        self.lattice, self.coupling = lattice, coupling
-
-    def energy(self, occupations):
-        return pair_energies(self.lattice, np.atleast_2d(occupations), self.coupling)
-
-
-class WithForces(Table):
-    def energy_forces_stress(self, occupations):
-        n_atoms = len(self.lattice.atoms)
-        size = 1.0 + occupations @ np.arange(self.lattice.n_sites)
-        forces = np.ones((len(occupations), n_atoms, 3)) * size[:, None, None]
-        return self.energy(occupations), forces, np.zeros((len(occupations), 3, 3))
-
-
-class Toy:
-    """All arrangements, their energies, and runs of their exact distribution."""
-
-    def __init__(self, coupling: float, *size: int) -> None:
-        self.lattice = perovskite(*(size or (2, 2, 3)))
-        self.model = Table(self.lattice, coupling)
-        self.states = self.lattice.enumerate(HALF)
-        self.energies = self.model.energy(self.states)
-
-    def mean(self, temperature: float, values=None) -> float:
-        values = self.energies / self.lattice.n_sites if values is None else values
-        return float(boltzmann(self.energies, temperature) @ values)
-
-    def run(self, temperatures, *, n_draws=600, n_chains=4, stay=0.5, seed=1, **options) -> Run:
-        rng, points = np.random.default_rng(seed), []
-        for temperature in temperatures:
-            weights = boltzmann(self.energies, temperature)
-            chosen = sticky_chains(weights, n_draws, n_chains, stay, rng)
-            arrays = {"occupation": self.states[chosen], "energy": self.energies[chosen]}
-            points.append(point_dataset(arrays, {"temperature": temperature}))
-        return Run(tuple(points), self.lattice, **options)
-
-
-@cache
-def toy(coupling: float, *size: int) -> Toy:
-    return Toy(coupling, *size)
-
-
-@cache
-def structures(coupling: float):
-    return generate_sqs(toy(coupling).lattice, HALF, CUTOFFS, n=4)
-
-
-def compared(exact: Toy, run: Run, sqs=None, model=None, **options):
-    sqs = generate_sqs(exact.lattice, HALF, CUTOFFS, n=4) if sqs is None else sqs
-    usual = {"n_shells": 2, "orders": (), "n_random": 1000, "n_evaluated": 0}
-    return compare_sqs(run, sqs, model or exact.model, **(usual | options))
-
 
 TEMPERATURES = (900.0, 1400.0, 2200.0, 4000.0)
 
 
 def test_biases_scatter_about_the_exact_ones_by_their_errors(record_property):
-    """Of the energy, two shells of α and the cluster vector, at four temperatures, 6 seeds."""
+    """Of the energy and of α in the first shell, at four temperatures, 6 seeds."""
     exact, sqs = toy(UNLIKE), structures(UNLIKE)
     scores = {"energy": [], "warren-cowley": []}
     own = {"energy": exact.energies / 12}
@@ -445,104 +376,3 @@ def test_chains_that_do_not_mix_are_flagged_everywhere():
         level,
     )  # fmt: skip
     assert not crossing[0].converged
-
-
-def test_without_an_energy_model_the_structure_alone_is_compared():
-    exact = toy(UNLIKE)
-    found = compare_sqs(exact.run((1500.0,)), structures(UNLIKE), n_shells=1, orders=())
-    assert not found.has("energy")
-    assert found.has("warren-cowley")
-    assert found.random_limit is None
-    assert "No energy model is at hand" in found.statement
-    json.dumps(found.to_dict(), allow_nan=False)
-
-
-def test_energies_are_not_compared_where_positions_move():
-    exact = toy(UNLIKE)
-    point = exact.run((1500.0,), n_draws=50).points[0]
-    shape = (50, 4, len(exact.lattice.atoms), 3)
-    point["positions"] = (("draw", "chain", "atom", "xyz"), np.zeros(shape))
-    found = compared(exact, Run((point,), exact.lattice), structures(UNLIKE))
-    assert not found.has("energy")
-    assert found.has("warren-cowley")
-    assert not found.quantity("warren-cowley").representative
-    assert "Positions move" in found.statement
-
-
-def test_plain_data_and_tables_hold_the_same_numbers():
-    exact = toy(UNLIKE)
-    found = compared(exact, exact.run((1500.0, 3000.0)), structures(UNLIKE))
-    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    table, rows = found.table(), found.rows()
-    assert isinstance(table, xr.Dataset)
-    assert len(rows) == len(found.quantities) * 2
-    energy = plain["quantities"][0]
-    assert energy["kind"] == "energy"
-    assert energy["points"][1]["bias"] == pytest.approx(
-        float(table["bias"].sel(quantity="energy", temperature=3000.0))
-    )
-    assert rows[1]["bias"] == pytest.approx(energy["points"][1]["bias"])
-    assert plain["statement"] == found.statement == " ".join(found.sentences)
-    assert table["quantity"].size == len(set(table["quantity"].values.tolist()))
-
-
-def test_every_figure_is_labelled_and_opens_marks_that_did_not_converge():
-    exact = toy(UNLIKE)
-    found = compared(exact, exact.run((1500.0, 3000.0), n_draws=20), structures(UNLIKE)).to_dict()
-    energy = plot_sqs_energy(found)
-    assert energy.axes[0].get_ylabel() == "Energy (meV per site)"
-    faces = [line.get_markerfacecolor() for line in energy.axes[0].lines]
-    assert "white" in faces
-    assert plot_sqs_short_range(found).axes[0].get_xlabel() == "Shell"
-    assert plot_sqs_clusters(found).axes[0].get_xlabel() == "Temperature (K)"
-    with pytest.raises(InputError, match="was not compared"):
-        plot_sqs_short_range(found, "B: Sc–Pb")
-    with pytest.raises(InputError, match="nothing to draw"):
-        plot_sqs_energy({"quantities": []})
-
-
-def semi_grand(exact: Toy) -> Run:
-    point = exact.run((1500.0,)).points[0]
-    mu = {"mu_B_Ta": ((), 0.1)}
-    return Run((point.assign_coords(mu), point.assign_coords(mu)), exact.lattice)
-
-
-def test_what_cannot_be_compared_is_refused():
-    exact = toy(UNLIKE)
-    run, sqs = exact.run((1500.0,)), structures(UNLIKE)
-    other = perovskite(2, 2, 2)
-    quarter = generate_sqs(exact.lattice, {"B": {"Sc": 0.25, "Ta": 0.75}}, (4.1,))
-    cases = [
-        ({"run": exact.run((1500.0,), n_draws=3)}, "3 draws per chain at 1500 K are too few"),
-        ({"run": semi_grand(exact)}, "fluctuates in this run"),
-        ({"sqs": quarter}, "compare those of the run's composition"),
-        ({"sqs": generate_sqs(other, HALF)}, "another lattice"),
-        ({"model": Table(exact.lattice, 0.06)}, "the model that the run was sampled with"),
-        ({"model": Table(other, UNLIKE)}, "bound to another lattice"),
-        ({"cutoffs": (4.1,)}, "leave them out"),
-        ({"tolerance": 0.0}, "tolerance is 0"),
-        ({"n_random": 2}, "n_random is 2"),
-        ({"n_shells": -1}, "n_shells is -1"),
-    ]
-    for changes, message in cases:
-        arguments = {"run": run, "sqs": sqs} | changes
-        with pytest.raises(InputError, match=message):
-            compared(exact, **arguments)
-
-
-def test_a_run_without_draws_is_refused():
-    exact = toy(UNLIKE)
-    empty = exact.run((1500.0,)).points[0].isel(draw=slice(0, 0))
-    with pytest.raises(InputError, match="no draws yet"):
-        compared(exact, Run((empty,), exact.lattice), structures(UNLIKE))
-
-
-@pytest.mark.slow
-def test_the_example_finds_structures_that_stand_for_the_lowest_temperature(capsys):
-    arguments = ["--draws", "60", "--temperatures", "5500", "9000", "--structures", "2"]
-    runpy.run_path(str(EXAMPLE))["main"](arguments)
-    text = capsys.readouterr().out
-    assert "By its energy the SQS is representative of no temperature" in text
-    cold, hot = (line.split() for line in text.strip().splitlines()[-2:])
-    assert abs(float(cold[3])) < 5 * float(cold[5]) < 60
-    assert float(hot[3]) < -50
