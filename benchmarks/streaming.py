@@ -51,7 +51,7 @@ kind = "random-swap"
 [run]
 chains = 4
 draws = {draws}
-thin = 512
+thin = 128
 warmup = 100000
 seed = 1
 """
