@@ -5,13 +5,11 @@ Every function takes one scalar series per chain, [n_draws, n_chains] or [n_draw
 
 from __future__ import annotations
 
-import importlib
-import logging
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
+from ._pymbar import quiet_pymbar
 from .errors import InputError
 
 __all__ = [
@@ -281,7 +279,7 @@ def equilibration(x: np.ndarray) -> int:
     x = _series(x)
     if len(x) < _MIN_DRAWS or _constant(x):
         return 0
-    timeseries = _pymbar_timeseries()
+    timeseries = quiet_pymbar("timeseries")
     skip = max(1, len(x) // 100)
     return max(int(timeseries.detect_equilibration(chain, nskip=skip)[0]) for chain in x.T)
 
@@ -312,17 +310,6 @@ def summary(x: np.ndarray) -> Summary:
         rhat=r,
         converged=bool(r < RHAT_LIMIT and ess >= MIN_ESS),
     )
-
-
-def _pymbar_timeseries() -> ModuleType:
-    """Import pymbar's module without the notices it logs when imported."""
-    logger = logging.getLogger("pymbar")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return importlib.import_module("pymbar.timeseries")
-    finally:
-        logger.setLevel(level)
 
 
 def _series(x: np.ndarray) -> np.ndarray:

@@ -6,17 +6,16 @@ points hang together, phases that were sampled one at a time, and errors from bl
 
 from __future__ import annotations
 
-import importlib
-import logging
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
+from ..._pymbar import quiet_pymbar
 from ...errors import ConvergenceError
 from .pool import Pool
 
@@ -210,7 +209,7 @@ def _mbar(pool: Pool, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     finite = np.where(np.isfinite(u_kn), u_kn, u_kn[np.isfinite(u_kn)].max() + 1e4)
     try:
         with np.errstate(all="ignore"):
-            f = _pymbar().MBAR(
+            f = quiet_pymbar().MBAR(
                 finite, numbers, initial_f_k=start.copy(), solver_protocol="robust", rseed=0
             ).f_k  # fmt: skip
     except Exception as error:
@@ -265,14 +264,3 @@ def _block_mean(series: np.ndarray, block: np.ndarray, variance: float) -> tuple
     own, longest = float(series.var()), float(n / len(sizes))
     inefficiency = min(max(scatter * n / own, 1.0), longest) if own > 0 else longest
     return mean, float(np.sqrt(max(scatter, inefficiency * variance / n)))
-
-
-def _pymbar() -> Any:
-    """Import pymbar without the notices it logs when imported."""
-    logger = logging.getLogger("pymbar")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return importlib.import_module("pymbar")
-    finally:
-        logger.setLevel(level)
