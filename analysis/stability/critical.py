@@ -13,6 +13,7 @@ import xarray as xr
 from ...errors import ConvergenceError, InputError
 from ...records import Run
 from ...statistics import Summary
+from ...sublattice import is_whole, shown
 from ..caveats import Caveat, unconverged
 from .finite_size import Estimate
 from .multi_histogram import MultiHistogram
@@ -24,6 +25,7 @@ from .transition_series import Order, TransitionSeries, merged, transition_serie
 __all__ = ["ordering_temperature"]
 
 MELTING = 2500.0
+LEAST_RESAMPLES = 20
 
 
 def ordering_temperature(
@@ -99,7 +101,19 @@ def ordering_temperature(
     >>> found.verdict, 950 < found.temperature < 1150  # exactly: 1047 K, of the infinite crystal
     ('continuous', True)
     """
+    if not is_whole(n_resamples, least=LEAST_RESAMPLES):
+        raise InputError(
+            f"n_resamples is {shown(n_resamples)}; give a whole number of at least "
+            f"{LEAST_RESAMPLES}, as errors are the scatter of resamples"
+        )
+    if not is_whole(seed, least=0):
+        raise InputError(f"seed is {shown(seed)}; give a whole number of at least 0")
     given = [runs] if isinstance(runs, Run | TransitionSeries) else list(runs)
+    for one in given:
+        if not isinstance(one, Run | TransitionSeries):
+            raise InputError(
+                f"{shown(one)} is no run; give those of sample or load_run, or transition_series"
+            )
     parts = [transition_series(r, order, sublattice) if isinstance(r, Run) else r for r in given]
     sizes = merged(parts)
     known = universality_of(universality)
@@ -152,6 +166,11 @@ def _geometry(sizes: Sequence[TransitionSeries]) -> tuple[list[float], int]:
     growth = norms / norms[0]
     grown = (np.abs(growth - 1.0) > 1e-3).any(axis=0)
     dimension = int(grown.sum())
+    if dimension == 0:
+        raise InputError(
+            f"two cells of {sizes[0].label} have the same edges but other vectors; give runs of "
+            "one size the same cell"
+        )
     for k, size in enumerate(sizes):
         along = growth[k, grown]
         alike = np.ptp(along) < 2e-3 * along.mean() and np.allclose(angles[k], angles[0], atol=1e-3)
@@ -204,7 +223,14 @@ def _verdict(rows: Sequence[Size], dimension: int) -> tuple[str, list[Evidence]]
 
 
 def _not_bracketed(rows: Sequence[Size]) -> str:
-    row = rows[-1]
+    """Why there is no estimate: a size whose heat capacity is largest at an end, if there is."""
+    outside = [row for row in rows if row.peaks["heat capacity"] is None]
+    if not outside:
+        return (
+            "the sizes have too few maxima and crossings in common for a temperature of the "
+            "infinite crystal; sample more temperatures around the maximum of the heat capacity"
+        )
+    row = outside[-1]
     low, high = row.histogram.range
     capacity = row.curves.heat_capacity[:, 0]
     side = "below" if capacity[0] > capacity[-1] else "above"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +11,7 @@ from ase.units import kB
 from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
+from ..._pymbar import quiet_pymbar
 from ...errors import ConvergenceError, InputError
 from ...statistics import Summary, autocorrelation_time, summary
 from .transition_series import TransitionSeries
@@ -221,6 +219,11 @@ def _slowest(series: TransitionSeries, k: int) -> float:
         named["order parameter"] = series.orders[k]
     times = {name: autocorrelation_time(x) for name, x in named.items()}
     for name, time in times.items():
+        if np.isnan(time):
+            raise ConvergenceError(
+                f"chains of {len(series.energies[k])} draws at {series.temperatures[k]:,.6g} K "
+                f"({series.label}) are too short to tell their memory; give at least 4 draws each"
+            )
         if not np.isfinite(time):
             raise ConvergenceError(
                 f"the {name} of {series.label} never changes at {series.temperatures[k]:,.6g} K; "
@@ -255,9 +258,11 @@ def _unit(series: TransitionSeries, points: list[int], time: float) -> _Unit:
     if number(length) < GOOD_BLOCKS:
         shorter = max(1, n_draws // -(-GOOD_BLOCKS // n_chains))
         length = max(shorter, int(np.ceil(LEAST_IN_TIMES * time)))
-    length = max(length, n_draws * n_chains // MOST_BLOCKS)
+    length = max(length, n_draws // max(1, MOST_BLOCKS // n_chains))
+    length = max(length, n_draws // max(1, n_draws // length))  # so that few draws are left over
     if number(length) < LEAST_BLOCKS:
-        more = LEAST_BLOCKS / max(n_draws * n_chains / (LEAST_IN_TIMES * time), 1e-9)
+        blocks = n_draws / (LEAST_IN_TIMES * time)  # of one chain, which has to hold one at least
+        more = max(LEAST_BLOCKS / (blocks * n_chains), 1.0 / blocks)
         raise ConvergenceError(
             f"{series.label} at {series.temperatures[points[0]]:,.6g} K have too few independent "
             f"draws: {n_draws} × {n_chains} with an autocorrelation time of {time:.3g}; sample at "
@@ -330,9 +335,8 @@ def _first_guess(
     n_k = np.array([len(part) for part in parts])
     mean = np.concatenate([e.ravel() for e in series.energies]).mean()
     u_kn = beta[:, None] * (np.concatenate(parts) - mean)
-    pymbar = _quiet_pymbar()
     try:
-        mbar = pymbar.MBAR(u_kn, n_k, solver_protocol="robust")
+        mbar = quiet_pymbar().MBAR(u_kn, n_k, solver_protocol="robust")
         overlap = np.asarray(mbar.compute_overlap()["matrix"])
     except Exception as error:
         raise ConvergenceError(
@@ -340,17 +344,6 @@ def _first_guess(
             "lie closer"
         ) from error
     return np.asarray(mbar.f_k), overlap
-
-
-def _quiet_pymbar() -> ModuleType:
-    """Import pymbar without the notices it logs when imported."""
-    logger = logging.getLogger("pymbar")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return importlib.import_module("pymbar")
-    finally:
-        logger.setLevel(level)
 
 
 def _require_overlap(series: TransitionSeries, overlap: np.ndarray) -> None:

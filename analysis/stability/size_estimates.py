@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import InputError
+from ...sublattice import is_number
 from .finite_size import (
     Estimate,
     Universality,
@@ -89,10 +90,12 @@ def universality_of(given: str | tuple[float, float] | None) -> Universality | N
                 "give (ν, ω)"
             )
         return UNIVERSALITY[given]
-    nu, omega = given
-    if not (nu > 0 and omega > 0):
-        raise InputError(f"universality = {given} cannot be used; ν and ω must be positive")
-    return Universality("given", float(nu), float(omega))
+    pair = tuple(given) if isinstance(given, Sequence) else ()
+    if len(pair) != 2 or not all(is_number(x) and x > 0 for x in pair):
+        raise InputError(
+            f"universality = {given!r} cannot be used; give a name, or (ν, ω), two positive numbers"
+        )
+    return Universality("given", float(pair[0]), float(pair[1]))
 
 
 def estimates_of(

@@ -14,9 +14,10 @@ from ase.units import GPa
 from ...errors import InputError
 from ...lattice import Lattice
 from ...records import Run
+from ...sublattice import is_number, shown
 from ..caveats import landscape_of
 from ..changes import count_meter
-from ..estimates import Meter, as_chains, measured, sites_of
+from ..estimates import Meter, as_chains, measured, sites_of, species_labels
 from ..order.commensurate import OrderingVector, ordering_vector
 
 __all__ = ["Order", "TransitionSeries", "merged", "transition_series"]
@@ -51,7 +52,8 @@ class TransitionSeries:
     Raises
     ------
     InputError
-        If the numbers of points or the shapes of the series differ, or a value is not finite.
+        If the numbers of points or the shapes of the series differ, a value is not finite, a
+        temperature not positive, or an order negative.
     """
 
     n_sites: int
@@ -64,6 +66,9 @@ class TransitionSeries:
 
     def __post_init__(self) -> None:
         n = len(self.temperatures)
+        for name in ("energies", "orders"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(np.asarray(x) for x in given))
         if not self.ladders:
             object.__setattr__(self, "ladders", (-1,) * n)
         lengths = {n, len(self.energies), len(self.ladders)}
@@ -71,6 +76,8 @@ class TransitionSeries:
         if lengths != {n} or n == 0:
             raise InputError(f"lists of lengths {sorted(lengths)}; give one entry per temperature")
         for k, t in enumerate(self.temperatures):
+            if not is_number(t) or t <= 0:
+                raise InputError(f"a temperature is {shown(t)}; give numbers above 0, in K")
             series = [self.energies[k], *([] if self.orders is None else [self.orders[k]])]
             if len({x.shape for x in series}) > 1 or series[0].ndim != 2 or not series[0].size:
                 raise InputError(
@@ -79,6 +86,11 @@ class TransitionSeries:
                 )
             if not all(np.isfinite(x).all() for x in series):
                 raise InputError(f"a series at {t:g} K holds NaN or infinity; remove those draws")
+            if self.orders is not None and (self.orders[k] < 0).any():
+                raise InputError(
+                    f"an order at {t:g} K is {self.orders[k].min():.3g}; give m² (never negative), "
+                    "not m"
+                )
 
     @property
     def label(self) -> str:
@@ -135,6 +147,8 @@ def transition_series(
     lattice = run.lattice
     if order is None or callable(order):
         names = lattice.names if sublattice is None else [sublattice]
+        for name in names:
+            species_labels(lattice, name)
         n_sites = sum(len(sites_of(lattice, name)) for name in names)
         wave = None
     else:
@@ -283,12 +297,24 @@ def _scalars(
     if wave is not None:
         meters["order"] = _squared(lattice, wave)
     elif callable(order):
-        meters["order"] = lambda flat: np.asarray(order(lattice, flat), dtype=float)
+        meters["order"] = _called(lattice, order)
     found = measured(lattice, point["occupation"], meters) if meters else {}
-    values = found.get("order")
-    if values is not None and (values < 0).any():
-        raise InputError(f"the order gave {values.min():.3g}; give m² (never negative), not m")
-    return _enthalpy(lattice, point, found.get("counts")), values
+    return _enthalpy(lattice, point, found.get("counts")), found.get("order")
+
+
+def _called(lattice: Lattice, order: Callable[[Lattice, np.ndarray], np.ndarray]) -> Meter:
+    """Measure m² by a function that was given, one real number for each configuration."""
+
+    def power(flat: np.ndarray) -> np.ndarray:
+        found = np.asarray(order(lattice, flat))
+        if found.shape != (len(flat),) or found.dtype.kind not in "iuf":
+            raise InputError(
+                f"the order gave {found.dtype} values of shape {found.shape} for {len(flat)} "
+                f"occupations; give real m² of shape ({len(flat)},)"
+            )
+        return found.astype(float)
+
+    return power
 
 
 def _squared(lattice: Lattice, wave: OrderingVector) -> Meter:
