@@ -108,6 +108,12 @@ def test_a_run_without_draws_is_refused():
         compared(exact, Run((empty,), exact.lattice), structures(UNLIKE))
 
 
+def test_a_cell_whose_arrangements_are_all_alike_is_refused():
+    one = Toy(UNLIKE, 2, 1, 1)
+    with pytest.raises(InputError, match="nothing to compare; give a larger supercell"):
+        compare_sqs(one.run((1500.0,)), one.states[:1], one.model)
+
+
 @pytest.mark.slow
 def test_the_example_finds_structures_that_stand_for_the_lowest_temperature(capsys):
     arguments = ["--draws", "60", "--temperatures", "5500", "9000", "--structures", "2"]

@@ -478,6 +478,19 @@ def test_vacancies_and_lattices_without_spectators_have_waves():
     assert waves.leading.energy == pytest.approx(-0.25 * 6 * 0.05)
 
 
+def test_sites_of_one_species_are_spectators_in_all_but_name():
+    plain = cubic(2)
+    strontium = [a.index for a in plain.atoms if a.symbol == "Sr"]
+    parts = {"A": Sublattice(tuple(strontium), ("Sr",)), **plain.sublattices}
+    tables = {("B", "B"): [0.01 * np.eye(2)]}
+    model = PairHamiltonian(Lattice(plain.atoms, parts), tables)
+    waves = concentration_waves(model, HALF | {"A": {"Sr": 1.0}}).rescaled(model)
+    alone = concentration_waves(PairHamiltonian(plain, [0.01 * np.eye(2)]), HALF)
+    assert waves.leading.name == f"{alone.leading.name} on B"
+    assert np.allclose([w.energy for w in waves.waves], [w.energy for w in alone.waves])
+    assert waves.couplings.edge_share == pytest.approx(alone.couplings.edge_share)
+
+
 def test_results_are_plain_data_and_drawn():
     import json
 

@@ -114,8 +114,8 @@ def compare_sqs(
     ------
     InputError
         If the composition of the run fluctuates or is not the SQS's, a point has fewer than four
-        draws per chain, ``hamiltonian`` does not give the energies that the run stored, or an
-        argument cannot be used.
+        draws per chain, ``hamiltonian`` does not give the energies that the run stored, all
+        arrangements of the cell are alike, or an argument cannot be used.
 
     Examples
     --------
@@ -156,6 +156,11 @@ def compare_sqs(
         if all(quantity in one for one in by_temperature)
         and not _held_fixed(made[quantity], quantity, by_temperature, reference)
     ]
+    if not quantities:
+        raise InputError(
+            "all arrangements of this composition are alike in this cell, so that there is nothing "
+            "to compare; give a larger supercell"
+        )
 
     def limit(quantity: Quantity) -> float:
         return float(tolerance) if quantity.unit == "eV per site" else TOLERANCES[quantity.unit]

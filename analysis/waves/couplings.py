@@ -188,8 +188,11 @@ class Couplings:
         distance = np.array([np.linalg.norm(near[0]) for images in self._images for near in images])
         kinds = np.array([c.kind for c in self.contrasts])
         size = np.array(
-            [np.abs(self.values[kinds == k]).max(axis=(0, 2)) for k in range(len(self._images))]
-        ).ravel()
+            [
+                np.abs(self.values[kinds == k]).max(axis=(0, 2), initial=0.0)
+                for k in range(len(self._images))
+            ]
+        ).ravel()  # sites of one species have no contrast, and no interaction
         order = np.argsort(distance, kind="stable")
         steps = np.diff(distance[order], prepend=0.0) > LIKE_DISTANCES
         shell = np.cumsum(steps)
