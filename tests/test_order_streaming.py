@@ -94,7 +94,7 @@ def test_every_statement_names_its_number_and_its_doubt():
     assert "did not converge" not in text
     one = site_order(lattice, ordered(lattice, "rock-salt"))
     assert "1 (error unknown)" in one.attrs["statement"]
-    assert "did not converge" in one.attrs["statement"]
+    assert "no verdict on convergence" in one.attrs["statement"]
     text = domains(lattice, chains).attrs["statement"]
     assert "largest domain holds" in text
     text = anion_environments(lattice, ordered(lattice, "rock-salt")).attrs["statement"]

@@ -70,7 +70,7 @@ def _weight(weights: Weights, symbol: str, lengths: np.ndarray) -> np.ndarray | 
         return float(value)
     if weights == "atomic-number":
         return float(chemical_symbols.index(symbol))
-    if weights not in UNITS:
+    if not isinstance(weights, str) or weights not in UNITS:
         raise InputError(
             f"weights = {weights!r} are unknown; give 'x-ray', 'neutron', 'atomic-number' or a "
             "mapping from species to number"

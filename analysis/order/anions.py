@@ -15,7 +15,7 @@ from ...errors import InputError
 from ...lattice import Lattice
 from ..estimates import as_chains, describe, measured, sites_of, species_labels
 from .first_shells import first_shells
-from .statements import UNCONVERGED, with_error
+from .statements import doubt, with_error
 
 __all__ = ["anion_environments"]
 
@@ -118,11 +118,10 @@ def _statement(table: xr.Dataset) -> str:
     row = table.isel(environment=int(np.argmax(off + 1e-9 * table["mean"].to_numpy())))
     random = float(row["random"])
     known = f" ({100 * random:.3g} % in random arrangements)" if np.isfinite(random) else ""
-    doubt = "" if bool(row["converged"]) else UNCONVERGED
     share = with_error(100 * float(row["mean"]), 100 * float(row["error"]), " %")
     return (
         f"Of the {table.attrs['anion']} atoms, {share} are in the environment "
-        f"{row['environment'].item()}{known}.{doubt}"
+        f"{row['environment'].item()}{known}.{doubt(row)}"
     )
 
 

@@ -15,7 +15,7 @@ from ...lattice import VACANCY, Lattice
 from ..estimates import LazyChains, as_chains, blocks_of_draws, describe
 from .bond_valence_table import OXYGEN_R0, USUAL_B
 from .moving import MovingAtoms
-from .statements import UNCONVERGED, with_error
+from .statements import doubt, with_error
 from .stretches import Stretches
 
 __all__ = ["bond_valence_sums"]
@@ -134,9 +134,8 @@ def bond_valence_sums(
     of_atoms = of_atom.estimates()
     result["of_atom"], result["of_atom_error"] = (("atom", x, {"units": "e"}) for x in of_atoms)
     found = with_error(float(whole["mean"]), float(whole["error"]), " e")
-    doubt = "" if bool(whole["converged"]) else UNCONVERGED
     ideal = "" if atoms.moving else " All configurations have the same positions."
-    result.attrs["statement"] = f"The global instability index is {found}.{ideal}{doubt}"
+    result.attrs["statement"] = f"The global instability index is {found}.{ideal}{doubt(whole)}"
     return result
 
 

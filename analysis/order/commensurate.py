@@ -240,10 +240,12 @@ def _require_fit(
         return
     allowed = _nearest_allowed(lattice, parent, star[0], uniform=uniform)
     nearest = ", ".join(_format_vector(q) for q in allowed)
-    raise InputError(
-        f"q = {name} does not fit this cell (it would not be periodic); the nearest vectors that "
-        f"do are {nearest}; choose one of them or another supercell"
+    remedy = (
+        f"the nearest vectors that do are {nearest}; choose one of them or another supercell"
+        if nearest
+        else "none near it does; choose a larger supercell"
     )
+    raise InputError(f"q = {name} does not fit this cell (it would not be periodic); {remedy}")
 
 
 def _nearest_allowed(

@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 from ...errors import InputError
 from ...lattice import Lattice
 from ...neighbours import PeriodicTree
-from ..estimates import as_chains, describe, measured, sites_of
+from ..estimates import as_chains, describe, measured, sites_of, species_labels
 from .registered import ordered_arrangement, variants_of
-from .statements import UNCONVERGED, with_error
+from .statements import doubt, with_error
 
 __all__ = ["DomainMap", "domain_map", "domains"]
 
@@ -26,6 +26,9 @@ MEASURES = (
     "boundaries",
     "boundary area",
 )
+NEAREST = 1.1
+"""Sites up to so many times the shortest distance apart are nearest neighbours: strained nets."""
+
 NEAR = 1.05
 """Broken bonds whose midpoints are nearer than so many bond lengths belong to one boundary."""
 
@@ -101,14 +104,18 @@ def domains(
     - "broken bonds": fraction of nearest-neighbour bonds,
     - "boundaries": number of connected pieces of boundary,
     - "boundary area" in Å²: broken bonds times the area that a bond pierces, 6V/(zd) with V the
-      volume per site, z neighbours at distance d: exact for simple cubic and face-centred cubic
-      nets, whose Wigner–Seitz cells have one face per neighbour. A flat boundary of a simple cubic
-      net on {100} has its true area; a tilted or curved one that of its steps.
+      volume per site, z neighbours at the mean distance d: exact for simple cubic and face-centred
+      cubic nets, whose Wigner–Seitz cells have one face per neighbour. A flat boundary of a simple
+      cubic net on {100} has its true area; a tilted or curved one that of its steps.
+
+    Nearest neighbours are those up to 1.1 times the shortest distance, so that strained and
+    slightly distorted nets keep theirs.
 
     Raises
     ------
     InputError
-        If the order is unknown or has a single variant, or a parameter is out of its range.
+        If the order is unknown or has a single variant, a parameter is out of its range, or a site
+        has no nearest neighbour (the sublattice of a spinel that spans 8a and 16d).
 
     Examples
     --------
@@ -196,12 +203,11 @@ def _statement(table: xr.Dataset) -> str:
         return with_error(factor * float(row["mean"]), factor * float(row["error"]), unit)
 
     random = 100 * float(table["random"].sel(measure="broken bonds"))
-    telling = table["converged"].sel(measure=["largest domain", "broken bonds"])
-    doubt = "" if bool(telling.all()) else UNCONVERGED
+    telling = table.sel(measure=["largest domain", "broken bonds"])
     return (
         f"The largest domain holds {of('largest domain', 100, ' %')} of the sites and "
         f"{of('broken bonds', 100, ' %')} of the nearest-neighbour bonds are broken "
-        f"({random:.3g} % in random arrangements).{doubt}"
+        f"({random:.3g} % in random arrangements).{doubt(telling)}"
     )
 
 
@@ -228,6 +234,7 @@ class _Finder:
                 "domains with sublattice=…"
             )
         self.name = sublattice or lattice.names[0]
+        species_labels(lattice, self.name)
         self.sites = sites_of(lattice, self.name)
         copies = variants_of(lattice, np.asarray(reference), symmetry=symmetry).occupations
         self.patterns = np.unique(copies[:, self.sites], axis=0)
@@ -238,12 +245,20 @@ class _Finder:
         self._adjacent = self._adjacent_bonds(lattice)
 
     def _set_bonds(self, lattice: Lattice) -> None:
-        shell = lattice.shells(1, self.name)[0]
-        pairs = shell.pairs - self.sites[0]
         n = len(self.sites)
-        self.length = shell.distance
-        volume = abs(np.linalg.det(lattice.atoms.cell.array)) / n
-        self.area = 6.0 * volume / (shell.multiplicity * shell.distance)
+        where, cell = lattice.atoms.positions[lattice.sites[self.sites]], lattice.atoms.cell.array
+        self._reach = NEAREST * lattice.shells(1, self.name)[0].distance
+        first, second, distance = PeriodicTree(where, cell, self._reach).pairs(where)
+        apart = distance > 1e-6
+        pairs = np.stack([first, second], axis=1)[apart]
+        alone = np.bincount(pairs[:, 0], minlength=n) == 0
+        if alone.any():
+            raise InputError(
+                f"{int(alone.sum())} sites of sublattice {self.name!r} have no neighbour on it up "
+                f"to {self._reach:.3g} Å, where others have: domains need a net of like sites"
+            )
+        self.length, self._longest = float(distance[apart].mean()), float(distance.max())
+        self.area = 6.0 * abs(np.linalg.det(cell)) / (len(pairs) * self.length)
         self.neighbours = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
         # Every bond stands twice among the ordered pairs, one that ends on its own image too.
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
@@ -254,8 +269,8 @@ class _Finder:
     def _adjacent_bonds(self, lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of bonds with midpoints nearer than `NEAR` bond lengths, each pair once."""
         positions, cell = lattice.atoms.positions[lattice.sites[self.sites]], lattice.atoms.cell
-        midpoints = _midpoints(positions, cell.array, self.bonds, self.length)
-        i, j, _ = PeriodicTree(midpoints, cell.array, NEAR * self.length).pairs(midpoints)
+        midpoints = _midpoints(positions, cell.array, self.bonds, self._reach)
+        i, j, _ = PeriodicTree(midpoints, cell.array, NEAR * self._longest).pairs(midpoints)
         once = np.unique(np.stack([i, j])[:, i < j], axis=1)
         return once[0], once[1]
 
@@ -342,7 +357,7 @@ def _distinct(labels: np.ndarray) -> np.ndarray:
 
 
 def _midpoints(
-    positions: np.ndarray, cell: np.ndarray, bonds: np.ndarray, length: float
+    positions: np.ndarray, cell: np.ndarray, bonds: np.ndarray, reach: float
 ) -> np.ndarray:
     """Middle of every bond; a pair that is bonded through several images has one for each."""
     inverse = np.linalg.inv(cell)
@@ -353,7 +368,8 @@ def _midpoints(
         if (i, j) not in images:
             step = (positions[j] - positions[i]) @ inverse
             steps = (step - np.rint(step) + shifts) @ cell
-            near = np.abs(np.linalg.norm(steps, axis=1) - length) < 0.05 * length
+            lengths = np.linalg.norm(steps, axis=1)
+            near = (lengths > 1e-6) & (lengths < reach)
             near &= (i != j) | (_first_half(shifts))
             images[i, j] = list(steps[near])
         step = images[i, j].pop() if images[i, j] else np.zeros(3)

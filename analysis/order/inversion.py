@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...lattice import Lattice
 from ..estimates import describe, measured, species_labels
 from .first_shells import first_shells
-from .statements import UNCONVERGED, with_error
+from .statements import doubt, with_error
 
 __all__ = ["inversion_degree", "tetrahedral_sites"]
 
@@ -153,10 +153,10 @@ def inversion_degree(
     )
     result["occupancy"], result["occupancy_error"] = occupancy["mean"], occupancy["error"]
     found = with_error(float(result["mean"]), float(result["error"]))
-    doubt = "" if bool(result["converged"]) else UNCONVERGED
     result.attrs["statement"] = (
         f"The inversion is {found}: that share of the tetrahedral sites is without "
-        f"{labels[chosen]} (0 normal, 1 inverse, {float(result['random']):.3f} at random).{doubt}"
+        f"{labels[chosen]} (0 normal, 1 inverse, {float(result['random']):.3f} at random)."
+        f"{doubt(result)}"
     )
     return result
 

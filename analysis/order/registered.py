@@ -14,7 +14,7 @@ from ...lattice import Lattice
 from ...neighbours import PeriodicTree
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import NAMED_ORDERS, ordering_vector
-from .statements import UNCONVERGED, with_error
+from .statements import doubt, with_error
 from .stretches import Stretches
 
 __all__ = ["Variants", "ordered_arrangement", "site_order", "variants_of"]
@@ -363,9 +363,14 @@ def _statement(table: xr.Dataset) -> str:
         f"{with_error(float(row['mean']), float(row['error']))} on the sites of "
         f"{row['species_of_class'].item()} ({float(row['random']):.3g} in random arrangements)"
         for row in (table.isel({"class": c}) for c in range(table.sizes["class"]))
+        if np.isfinite(row["mean"])
     ]
-    doubt = "" if bool(table["converged"].all()) else UNCONVERGED
+    if not parts:
+        return (
+            "Relative to the reference order, η has no value: draws hold a single species on "
+            f"sublattice {table.attrs['sublattice']!r}."
+        )
     return (
         f"Relative to the reference order, η is {'; '.join(parts)}; perfect order is 1, and the "
-        f"best of the variants is above 0 for any arrangement.{doubt}"
+        f"best of the variants is above 0 for any arrangement.{doubt(table)}"
     )

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...lattice import VACANCY, Lattice
 from ..estimates import describe
 from .amplitudes import UNITS, Sample, Weights, scattering_weights
-from .statements import UNCONVERGED, with_error
+from .statements import doubt, with_error
 from .wave_vectors import WaveVectors, chosen_sublattices, wave_vectors
 
 __all__ = ["partial_structure_factors", "structure_factor"]
@@ -150,11 +150,10 @@ def _statement(table: xr.Dataset) -> str:
         return "All of these are reciprocal vectors of the parent crystal, or nothing contrasts."
     row = table.isel(q=int(np.nanargmax(values)))
     found = with_error(float(row["diffuse_laue"]), float(row["diffuse_laue_error"]))
-    doubt = "" if bool(row["diffuse_converged"]) else UNCONVERGED
     return (
         f"Of the points that are no reciprocal vectors of the parent crystal, {row['q'].item()} "
         f"scatters most: {found} Laue units. Short-range order has there what does not depend on "
-        f"the cell; a superlattice peak grows with the number of sites.{doubt}"
+        f"the cell; a superlattice peak grows with the number of sites.{doubt(row)}"
     )
 
 
