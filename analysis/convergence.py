@@ -71,10 +71,11 @@ def blocking(series: np.ndarray) -> xr.Dataset:
     >>> round(float(curve.error.sel(length=4) / curve.error.sel(length=1)), 2)
     2.0
     """
-    x = np.asarray(series, dtype=float)
-    x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or len(x) < 4:
+    x = _as_series(series)
+    if len(x) < 4:
         raise InputError(f"a series of shape {x.shape} has no blocks; give at least 4 draws")
+    if not np.isfinite(x).all():
+        raise InputError("a series holds NaN or infinity; remove those draws")
     rows = []
     length = 1
     while len(x) >= 1 and x.size >= 4:
@@ -133,7 +134,7 @@ def diagnose(series: np.ndarray) -> dict[str, Any]:
     Parameters
     ----------
     series
-        [n_draws, n_chains].
+        [n_draws, n_chains] or [n_draws].
 
     Returns
     -------
@@ -152,7 +153,7 @@ def diagnose(series: np.ndarray) -> dict[str, Any]:
     >>> diagnose(np.random.default_rng(1).normal(size=(10, 2)))["why"]
     '20 draws of at least 100 effective ones'
     """
-    x = np.asarray(series, dtype=float)
+    x = _as_series(series)
     n_draws, n_chains = x.shape
     result = summary(x) if n_draws > 1 else summarize_series(x)
     moves = result.ess > 0 and n_draws >= 4
@@ -179,6 +180,18 @@ def diagnose(series: np.ndarray) -> dict[str, Any]:
     if x.size < MIN_ESS:
         found["why"] = f"{x.size} draws of at least {MIN_ESS} effective ones"
     return found | {"remarks": "; ".join(_remarks(found)) if moves else ""}
+
+
+def _as_series(series: np.ndarray) -> np.ndarray:
+    """Numbers [n_draws, n_chains], at least one of them."""
+    try:
+        x = np.asarray(series, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError("a series holds no real numbers; give one for each draw") from None
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not x.size:
+        raise InputError(f"a series has shape {x.shape}; give [n_draws, n_chains], not empty")
+    return x
 
 
 def _remarks(found: Mapping[str, Any]) -> list[str]:

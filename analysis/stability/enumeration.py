@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from math import comb, prod
 from typing import NamedTuple
@@ -236,7 +236,7 @@ def _charge(lattice: Lattice, occupations: np.ndarray) -> np.ndarray:
 
 
 def _checked_sizes(sizes: Sequence[int] | range) -> list[int]:
-    given = [sizes] if isinstance(sizes, int) else list(sizes)
+    given = list(sizes) if isinstance(sizes, Iterable) else [sizes]
     whole = [isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in given]
     if not given or not all(whole):
         raise InputError(

@@ -15,6 +15,7 @@ from ...compositions import Composition
 from ...errors import InputError
 from ...lattice import Lattice
 from ...protocols import Hamiltonian
+from ...sublattice import is_number, is_whole
 from ..estimates import as_chains, blocks_of_draws
 from ..layout import few
 from .common_cells import in_common_cells
@@ -200,13 +201,16 @@ class GroundStates:
         Raises
         ------
         InputError
-            If shapes disagree, sublattices differ or a composition lies outside those enumerated.
+            If shapes disagree, an energy is not finite, sublattices differ, or a composition lies
+            outside those enumerated.
         """
         chains = as_chains(lattice, occupations)
         if isinstance(energies, xr.DataArray):
             order = [name for name in ("draw", "chain") if name in energies.dims]
             energies = energies.transpose(*order).to_numpy()
         energies = np.asarray(energies, dtype=float).reshape(-1)
+        if not np.isfinite(energies).all():
+            raise InputError("energies hold NaN or infinity; leave those draws out")
         if len(energies) != chains.shape[0] * chains.shape[1]:
             raise InputError(
                 f"{len(energies)} energies do not fit occupations of {chains.shape[:2]} draws and "
@@ -375,14 +379,18 @@ def ground_states(
     >>> [(row["formula"], row["order"]) for row in found.rows(only_ground_states=True)]
     [('Sc', ''), ('ScTa', 'rock-salt'), ('Ta', '')]
     """
-    if not tolerance >= 0:
+    if not is_number(tolerance) or tolerance < 0:
         raise InputError(f"tolerance is {tolerance!r}; give an energy in eV per site of 0 or more")
-    if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
+    if not is_whole(multiple, least=1):
         raise InputError(f"multiple is {multiple!r}; give a whole number of 1 or more")
+    if all(len(species) < 2 for species in _species(parent).values()):
+        raise InputError(
+            f"{parent!r} has one arrangement only; give a sublattice of two or more species"
+        )
     parent = primitive_lattice(parent)
     groups = enumerate_orderings(parent, sizes, composition, neutral=neutral)
     rows = [_Row(o.lattice, o.n_cells, row) for o in groups for row in o.occupations]
-    larger = [in_common_cells(o, parent, multiple) for o in groups]
+    larger = [in_common_cells(o, parent, int(multiple)) for o in groups]
     energy = np.concatenate([_energies(build(o.lattice), o) for o in larger])
     x = np.concatenate([_compositions(o.lattice, o.occupations) for o in groups])
     known = np.isfinite(energy)

@@ -177,7 +177,8 @@ def thermodynamics(
     if statistics == "classical":
         free, energy = np.log(x), np.where(np.isnan(x), np.nan, 1.0)
     else:
-        occupied = 1.0 / np.expm1(x)
+        with np.errstate(over="ignore"):  # no quanta where it is cold
+            occupied = 1.0 / np.expm1(x)
         free, energy = 0.5 * x + np.log(-np.expm1(-x)), x * (0.5 + occupied)
     entropy = units.kB * np.nansum(energy - free, axis=-1)
     return thermal * np.nansum(free, axis=-1), entropy

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ...errors import ConvergenceError, InputError
+from ...sublattice import is_number
 from .vibrations import HarmonicFreeEnergy
 
 __all__ = ["VibrationalShift", "vibrational_shift"]
@@ -158,7 +159,7 @@ def _check(
     latent_heat: float,
 ) -> None:
     for name, value in (("temperature", temperature), ("latent_heat", latent_heat)):
-        if not (np.isfinite(value) and value > 0):
+        if not is_number(value) or value <= 0:
             raise InputError(f"{name} is {value!r}; give a number above 0")
     counts = [one.lattice.counts(one.occupations) for one in (ordered, disordered)]
     alike = counts[0].shape[1:] == counts[1].shape[1:]

@@ -14,6 +14,7 @@ from ase.data import atomic_masses
 from ...errors import ConvergenceError, InputError
 from ...lattice import Lattice
 from ...statistics import MIN_ESS, Summary
+from ...sublattice import is_number
 from ..estimates import as_chains, derived, summarize_series
 from ..layout import few
 from .harmonic_modes import TERAHERTZ, force_constants, forces, modes_of, thermodynamics
@@ -110,8 +111,8 @@ class HarmonicFreeEnergy:
         statistics
             ``"quantum"`` or ``"classical"``.
         """
-        thermal = units.kB * temperature
         values = self.vibrational(temperature, statistics).reshape(self.draws, self.chains)
+        thermal = units.kB * float(temperature)
         if not np.isfinite(values).all():
             return summarize_series(values)
         lowest = values.min()
@@ -125,7 +126,7 @@ class HarmonicFreeEnergy:
 
     def largest_share(self, temperature: float, statistics: str = "quantum") -> float:
         """Part of the weight in `average` that the softest draw has; NaN at imaginary modes."""
-        values = self.vibrational(temperature, statistics) / (units.kB * temperature)
+        values = self.vibrational(temperature, statistics) / (units.kB * float(temperature))
         return float(1.0 / np.exp(values.min() - values).sum())
 
     def table(self) -> xr.Dataset:
@@ -262,9 +263,9 @@ def harmonic_free_energy(
     >>> found.quanta.shape, bool(0.01 < found.quanta.min() < 0.05)
     ((1, 21), True)
     """
-    kelvin = _checked_temperatures(np.atleast_1d(np.asarray(temperatures, dtype=float)))
+    kelvin = _checked_temperatures(temperatures)
     for name, value in (("step", step), ("fmax", fmax)):
-        if not (np.isfinite(value) and value > 0):
+        if not is_number(value) or value <= 0:
             raise InputError(f"{name} is {value!r}; give a number above 0")
     if imaginary not in ("refuse", "report"):
         raise InputError(f'imaginary is {imaginary!r}; give "refuse" or "report"')
@@ -279,6 +280,8 @@ def harmonic_free_energy(
     model, places, boxes = _where(hamiltonian, rows, positions, cells)
     energies, pulls = forces(model, rows, places, boxes)
     atoms = [_atoms_there(lattice, row) for row in rows]
+    if min(map(len, atoms)) < 2:
+        raise InputError("a cell of one atom has no vibrations at Γ; repeat the lattice")
     residual = np.array(
         [np.linalg.norm(f[a], axis=1).max() for f, a in zip(pulls, atoms, strict=True)]
     )
@@ -347,7 +350,10 @@ def _where(
 
 
 def _checked_temperatures(kelvin: Any) -> np.ndarray:
-    array = np.asarray(kelvin, dtype=float)
+    try:
+        array = np.atleast_1d(np.asarray(kelvin, dtype=float))
+    except (TypeError, ValueError):
+        raise InputError(f"temperatures are {kelvin!r}; give numbers above 0 in K") from None
     if array.ndim != 1 or not len(array) or not (np.isfinite(array) & (array > 0)).all():
         raise InputError(f"temperatures are {array.tolist()}; give numbers above 0 in K")
     return array
