@@ -25,6 +25,7 @@ from .report_data import embedded_json, page_data
 from .report_findings import finding_section
 from .report_html import section_html
 from .report_parts import Section, figure_key
+from .report_together import together_sections_of_one
 from .report_worth import evaluation_tables
 
 __all__ = ["fill_page", "report_page", "run_sections", "write_report"]
@@ -79,7 +80,8 @@ def report_page(
 ) -> str:
     """Text of the report; see `write_report`. ``extra`` are sections to show beside its own."""
     results = analysis.analyze_run(run) if results is None else results
-    extra = run_sections(run) if extra is None else extra
+    stored = run_sections(run) if extra is None else extra
+    extra = [*together_sections_of_one(run, results), *stored]
     data = page_data(run, results, frames) | {"figures": figure_data(extra)}
     title = results["title"] or results["formula"]
     word = by_point.point_word(results)

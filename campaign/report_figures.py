@@ -18,6 +18,7 @@ from .pictures import save_figure
 from .report import run_sections
 from .report_joint import joint_section, members_of
 from .report_parts import Figure, Section, Series, slug
+from .report_together import together_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def write_figures(
     ----------
     runs
         Of one run its order, energy, heat capacity and so on, and its last structure; of several
-        the figures that they share.
+        the figures that they share and those of what they say together.
     folder
         Where to; made if it does not exist.
     form
@@ -76,11 +77,12 @@ def check_target(folder: Path, form: str) -> None:
 
 
 def _drawings(runs: Sequence[Run], sections: Sequence[Section]) -> Iterator[tuple[str, Drawing]]:
+    results = [analysis.analyze_run(run) for run in runs]
+    members = members_of(runs, results) if runs else []
     if len(runs) == 1:
-        yield from _of_one(runs[0])
-    elif runs:
-        joint = joint_section(members_of(runs, [analysis.analyze_run(run) for run in runs]))
-        sections = [*([joint] if joint else []), *sections]
+        yield from _of_one(runs[0], results[0])
+    joint = joint_section(members) if members else None
+    sections = [*([joint] if joint else []), *together_sections(members), *sections]
     stored = [(k, section) for k, run in enumerate(runs) for section in run_sections(run)]
     for section in sections:
         yield from _of_section(section.name, section)
@@ -93,12 +95,11 @@ def _of_section(name: str, section: Section) -> Iterator[tuple[str, Drawing]]:
         yield f"{name}-{slug(figure.title)}", draw_figure(figure)
 
 
-def _of_one(run: Run) -> Iterator[tuple[str, Drawing]]:
+def _of_one(run: Run, results: Mapping[str, Any]) -> Iterator[tuple[str, Drawing]]:
     """Figures of a run, but for those of which it has nothing to show."""
     from ..analysis import plots  # noqa: PLC0415
     from ..analysis.plots.structure import plot_structure  # noqa: PLC0415
 
-    results = analysis.analyze_run(run)
     kinds: dict[str, Callable[[Mapping[str, Any]], Drawing]] = {
         "order": plots.plot_order,
         "energy": plots.plot_energy,

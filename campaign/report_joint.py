@@ -36,7 +36,10 @@ class Member(NamedTuple):
 
 
 def members_of(runs: Sequence[Run], results: Sequence[Results]) -> list[Member]:
-    """Name runs by what they differ in: formula, size, volume, landscape, model, ensemble …."""
+    """Name runs by what they differ in: formula, size, volume, landscape, model, ensemble ….
+
+    A fact is named only where those before it leave runs alike.
+    """
     facts = [
         {
             "formula": str(found["formula"]),
@@ -48,8 +51,11 @@ def members_of(runs: Sequence[Run], results: Sequence[Results]) -> list[Member]:
         }
         for run, found in zip(runs, results, strict=True)
     ]
-    varying = [key for key in facts[0] if len({fact[key] for fact in facts}) > 1]
-    names = [", ".join(fact[key] for key in varying) for fact in facts]
+    telling: list[str] = []
+    for key in facts[0]:
+        if _distinct(facts, [*telling, key]) > _distinct(facts, telling):
+            telling.append(key)
+    names = [", ".join(fact[key] for key in telling) for fact in facts]
     if len(set(names)) < len(names):
         places = _places(runs)
         names = [
@@ -57,6 +63,11 @@ def members_of(runs: Sequence[Run], results: Sequence[Results]) -> list[Member]:
             for name, place in zip(names, places, strict=True)
         ]
     return [Member(*entry) for entry in zip(names, runs, results, strict=True)]
+
+
+def _distinct(facts: Sequence[Mapping[str, str]], keys: Sequence[str]) -> int:
+    """Count the runs that these facts tell apart."""
+    return len({tuple(fact[key] for key in keys) for fact in facts})
 
 
 def _places(runs: Sequence[Run]) -> list[str]:

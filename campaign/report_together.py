@@ -1,32 +1,73 @@
-"""What runs say only together: ordering temperatures by size, free energies and phase diagrams.
+"""What points and runs say only together: ordering temperatures, free energies, phase diagrams.
 
 All of it follows from stored samples; no energy is evaluated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import analysis
 from ..analysis.layout import TEMPERATURE
 from ..errors import AlchemcError
-from .report_joint import Member
+from ..records import Run
+from .report_joint import Member, members_of
 from .report_parts import Section
 from .report_stability import diagram_section, free_energy_section, ordering_section
 
-__all__ = ["together_sections"]
+__all__ = ["Together", "together", "together_sections", "together_sections_of_one"]
+
+
+TITLES = {
+    "free-energy": "Free energy",
+    "ordering-temperature": "Ordering temperature",
+    "phase-diagram": "Phase diagram",
+}
+
+
+class Together(NamedTuple):
+    """What a group of runs says together: plain data and a section, or the reason for neither.
+
+    ``subject`` is what results of its kind are stored as; ``names`` are those of the runs.
+    """
+
+    subject: str
+    names: tuple[str, ...]
+    result: dict[str, Any] | None
+    error: AlchemcError | None
+    section: Section
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        return {
+            "subject": self.subject,
+            "title": self.section.title,
+            "runs": list(self.names),
+            "result": self.result,
+            "reason": None if self.error is None else str(self.error),
+        }
+
+
+def together(members: Sequence[Member]) -> list[Together]:
+    """Results of groups of runs of one material; where one cannot be had, they say why."""
+    return [*_of_sizes(members), *_of_compositions(members)]
 
 
 def together_sections(members: Sequence[Member]) -> list[Section]:
-    """Sections on groups of runs of one material; where one cannot be had, they say why."""
-    found = [*_of_sizes(members), *_of_compositions(members)]
+    """Sections of what runs say `together`."""
+    found = [one.section for one in together(members)]
     keys = [section.name for section in found]
     return [
         _renamed(section, f"{section.name}-{k}") if keys.count(section.name) > 1 else section
         for k, section in enumerate(found)
     ]
+
+
+def together_sections_of_one(run: Run, results: Mapping[str, Any]) -> list[Section]:
+    """Sections of what the points of one run say together: free energies of a scan."""
+    return together_sections(members_of([run], [results]))
 
 
 def _renamed(section: Section, key: str) -> Section:
@@ -42,7 +83,7 @@ def _groups(members: Sequence[Member], key: Callable[[Member], Any]) -> list[lis
     return list(found.values())
 
 
-def _of_sizes(members: Sequence[Member]) -> Iterator[Section]:
+def _of_sizes(members: Sequence[Member]) -> Iterator[Together]:
     """Finite-size analysis of materials that were sampled at a fixed composition in many sizes."""
     closed = [
         m
@@ -55,12 +96,13 @@ def _of_sizes(members: Sequence[Member]) -> Iterator[Section]:
         label = _leading_order(group)
         sublattice, _, order = label.rpartition(" ")
         make = partial(_ordering, order=order, sublattice=sublattice)
-        yield _tried("Ordering temperature", group, make)
+        yield _tried("ordering-temperature", group, make)
 
 
-def _ordering(runs: Sequence[Any], order: str, sublattice: str) -> Section:
+def _ordering(runs: Sequence[Any], order: str, sublattice: str) -> tuple[dict[str, Any], Section]:
     found = analysis.ordering_temperature(runs, order or None, sublattice or None)
-    return ordering_section(found.to_dict(), found.curves)
+    result = found.to_dict()
+    return result, ordering_section(result, found.curves)
 
 
 def _leading_order(group: Sequence[Member]) -> str:
@@ -71,31 +113,38 @@ def _leading_order(group: Sequence[Member]) -> str:
     return max(named, key=named.count) if named else ""
 
 
-def _of_compositions(members: Sequence[Member]) -> Iterator[Section]:
+def _of_compositions(members: Sequence[Member]) -> Iterator[Together]:
     """Free energies and diagrams of lattices whose composition fluctuated."""
     free = [m for m in members if m.results["layout"]["free"]]
     for group in _groups(free, lambda m: (m.material[1:3], m.run.lattice.fingerprint())):
-        yield _tried("Free energy", group, _free_energy)
-        yield _tried("Phase diagram", group, _diagram)
+        yield _tried("free-energy", group, _free_energy)
+        yield _tried("phase-diagram", group, _diagram)
 
 
-def _free_energy(runs: Sequence[Any]) -> Section:
-    return free_energy_section(analysis.free_energy(runs).to_dict())
+def _free_energy(runs: Sequence[Any]) -> tuple[dict[str, Any], Section]:
+    result = analysis.free_energy(runs).to_dict()
+    return result, free_energy_section(result)
 
 
-def _diagram(runs: Sequence[Any]) -> Section:
-    return diagram_section(analysis.phase_diagram(runs).to_dict())
+def _diagram(runs: Sequence[Any]) -> tuple[dict[str, Any], Section]:
+    result = analysis.phase_diagram(runs).to_dict()
+    return result, diagram_section(result)
 
 
 def _tried(
-    title: str, group: Sequence[Member], make: Callable[[Sequence[Any]], Section]
-) -> Section:
-    """Section on a group of runs, or the reason why there is none."""
+    subject: str,
+    group: Sequence[Member],
+    make: Callable[[Sequence[Any]], tuple[dict[str, Any], Section]],
+) -> Together:
+    """Work out what a group of runs says, or the reason why it says nothing."""
+    names = tuple(member.name for member in group)
     try:
-        return make([member.run for member in group])
+        result, section = make([member.run for member in group])
     except AlchemcError as error:
         text = str(error)
         reason = f"{text[:1].upper()}{text[1:].rstrip('.')}."
-        names = "; ".join(member.name for member in group)
-        caveat = {"level": "warning", "text": f"Not determined from {names}. {reason}"}
-        return Section(title, (), [caveat])
+        of = "; ".join(name for name in names if name)
+        said = f"Not determined from {of}. {reason}" if of else f"Not determined. {reason}"
+        section = Section(TITLES[subject], (), [{"level": "warning", "text": said}])
+        return Together(subject, names, None, error, section)
+    return Together(subject, names, result, None, section)

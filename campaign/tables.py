@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from ..potentials.catalogue import ModelEntry
     from .runs import Status
 
-__all__ = ["model_lines", "model_table", "result_tables", "results_csv", "status_table"]
+__all__ = [
+    "joint_csv",
+    "model_lines",
+    "model_table",
+    "result_tables",
+    "results_csv",
+    "status_table",
+]
 
 Results = Mapping[str, Any]
 
@@ -185,22 +192,41 @@ def results_csv(results: Results) -> str:
     the way, where a scan goes there and back. A row ``decisive`` has no mean: its ESS is the least
     and its R-hat the largest of what the verdict on the point rests on.
     """
+    return _csv(_rows(results))
+
+
+def joint_csv(runs: Mapping[str, Results]) -> str:
+    """Results of several runs by name as one table: that of `results_csv` after the name.
+
+    A coordinate that a run does not have is left empty.
+    """
+    return _csv([{"run": name, **row} for name, found in runs.items() for row in _rows(found)])
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+    return stream.getvalue()
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
     names = dict.fromkeys(n for point in results["points"] for n in point["coordinates"])
     names.pop("temperature", None)
-    columns = ["temperature_K", "quantity", "mean", "error", "ess", "rhat", "converged"]
     units = {n: f"{n}_{unit_of(n)}" if unit_of(n) else n for n in names}
     returns = bool((results.get("layout") or {}).get("returns"))
-    writer.writerow([*columns, *(["way"] if returns else []), *units.values()])
+    rows = []
     for point in results["points"]:
-        place = [point["direction"] or ""] if returns else []
-        place += [point["coordinates"].get(name, "") for name in names]
+        place = {"way": point["direction"]} if returns else {}
+        place |= {units[name]: point["coordinates"].get(name) for name in names}
         for name, number in [*_quantities(point), ("decisive", _decisive(point))]:
-            fields = [number[key] for key in ("mean", "error", "ess", "rhat", "converged")]
-            shown = ["" if value is None else value for value in fields]
-            writer.writerow([point["temperature"], name, *shown, *place])
-    return stream.getvalue()
+            fields = {key: number[key] for key in ("mean", "error", "ess", "rhat", "converged")}
+            rows.append(
+                {"temperature_K": point["temperature"], "quantity": name, **fields, **place}
+            )
+    return rows
 
 
 def _decisive(point: Results) -> dict[str, Any]:

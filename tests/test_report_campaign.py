@@ -3,11 +3,13 @@
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import alchemc.potentials
+from alchemc import builders
 from alchemc.analysis import analyze_run
 from alchemc.campaign import start_run
 from alchemc.campaign.findings import read_findings, store_finding
@@ -205,3 +207,15 @@ def test_a_result_is_kept_in_a_folder_that_is_made_for_it(tmp_path, capsys):
     (found,) = read_findings(tmp_path / "new" / "study")
     assert found.data["statement"] == "So it is."
     assert "screen.json" in capsys.readouterr().err
+
+
+def test_names_say_no_more_than_tells_runs_apart():
+    large, small = perovskite(4, 2, 2), perovskite(2, 2, 2)
+    salt = builders.rocksalt(("Mg", "Ca"), "O", a=4.5, size=(2, 2, 2))
+    runs = [SimpleNamespace(lattice=one, attrs={}, config={}) for one in (small, large, salt)]
+    found = [
+        {"formula": formula, "n_sites": run.lattice.n_sites, "landscape": "ideal"}
+        for run, formula in zip(runs, ("SrScO3", "SrScO3", "MgO"), strict=True)
+    ]
+    names = [member.name for member in members_of(runs, found)]
+    assert names == ["SrScO3, 8 sites", "SrScO3, 16 sites", "MgO, 32 sites"]  # and no volumes

@@ -16,7 +16,6 @@ from .shared import (
     AsJson,
     complain,
     load_run,
-    print_json,
     print_text,
     terminal,
 )
@@ -41,7 +40,8 @@ def analyze(  # noqa: PLR0917
         list[Path],
         typer.Argument(
             metavar="DIR|FILE...",
-            help="A run directory, or with --lattice trajectories of other programs.",
+            help="Run directories, or directories that hold them; with --lattice trajectories of "
+            "other programs.",
         ),
     ],
     as_json: AsJson = False,
@@ -64,47 +64,52 @@ def analyze(  # noqa: PLR0917
     every: Annotated[int, typer.Option(help="Every n-th draw of the files.")] = 1,
     watch: WatchOption = None,
 ) -> int:
-    """Print compositions, energies, heat capacities and orders with their errors."""
+    """Print compositions, energies, heat capacities and orders with their errors.
+
+    Of several runs also what they say together: ordering temperature, free energies, phases.
+    """
     if sum((as_json, as_csv, watch is not None)) > 1:
         raise InputError("--json, --csv and --watch exclude each other; give one of them")
+    from .several import directories_of, print_several
+
     if lattice is not None:
         if watch is not None:
             raise InputError("--watch looks at a run directory; leave --lattice out")
-        stored = _read_files(sources, lattice, temperature, ensemble, start, every)
+        runs = [_read_files(sources, lattice, temperature, ensemble, start, every)]
     else:
-        stored = None
-        _check_directory(sources, temperature or ensemble or start or every != 1)
-    if watch is not None:
-        try:
-            so_far = _SoFar(sources[0])
-            look_again(sources[0], watch, so_far.tables, so_far.line)
-        except KeyboardInterrupt:
+        _check_directories(sources, temperature or ensemble or start or every != 1)
+        places = directories_of(sources)
+        if watch is not None and not _watched(places, watch):
             return INTERRUPTED
-    results = results_of(stored or load_run(sources[0]))
-    if as_json:
-        print_json(results)
-    elif as_csv:
-        from ..campaign.tables import results_csv
-
-        typer.echo(results_csv(results), nl=False)
-    else:
-        print_results(results)
-    return verdict(results)
+        runs = [load_run(place) for place in places]
+    return print_several(runs, "json" if as_json else "csv" if as_csv else "text")
 
 
-def _check_directory(sources: Sequence[Path], of_files: object) -> None:
+def _check_directories(sources: Sequence[Path], of_files: object) -> None:
     """Refuse what only makes sense with --lattice."""
-    if len(sources) > 1 or sources[0].is_file():
-        named = next((path for path in sources if path.is_file()), sources[-1])
+    file = next((path for path in sources if path.is_file()), None)
+    if file is not None:
         raise InputError(
-            f"{named} is not the one run directory that is analysed alone; for trajectories of "
-            "other programs give --lattice with a campaign file or a run of the same crystal"
+            f"{file} is no run directory; for trajectories of other programs give --lattice with "
+            "a campaign file or a run of the same crystal"
         )
     if of_files:
         raise InputError(
             "--temperature, --ensemble, --start and --every are for trajectory files; a run "
             "directory says all that, leave them out"
         )
+
+
+def _watched(places: Sequence[Path], seconds: float) -> bool:
+    """Watch a run until nothing goes on with it; False if the reader stopped watching."""
+    if len(places) > 1:
+        raise InputError(f"--watch looks at one run, not at {len(places)}; name one of them")
+    so_far = _SoFar(places[0])
+    try:
+        look_again(places[0], seconds, so_far.tables, so_far.line)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _read_files(  # noqa: PLR0917
@@ -209,8 +214,12 @@ def print_results(results: dict[str, Any]) -> None:
             print_text(console, caveat["text"])
 
 
-def verdict(results: dict[str, Any]) -> int:
-    """Exit code by convergence; a line names what did not converge or is not precise enough."""
+def verdict(results: dict[str, Any], name: str = "") -> int:
+    """Exit code by convergence; a line names what did not converge or is not precise enough.
+
+    ``name`` is that of the run where there are several.
+    """
+    whose = f"{name}: " if name else ""
     code = DONE
     vague = [point["label"] for point in results["points"] if not point["converged"]]
     if vague:
@@ -218,10 +227,12 @@ def verdict(results: dict[str, Any]) -> int:
 
         scanned = results["layout"]["axis"] != "temperature"
         named = few(list(reversed(vague)), "; " if scanned else ", ")
-        complain(f"not converged: {named}; take more draws (the report says what is missing)")
+        complain(
+            f"{whose}not converged: {named}; take more draws (the report says what is missing)"
+        )
         code = NOT_CONVERGED
     for caveat in results["caveats"]:
         if caveat["code"] == "precision":
-            complain(f"{caveat['text']} Take more draws")
+            complain(f"{whose}{caveat['text']} Take more draws")
             code = NOT_CONVERGED
     return code

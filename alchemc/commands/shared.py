@@ -75,8 +75,11 @@ def terminal() -> Console:
 
 
 def print_text(console: Console, text: str) -> None:
-    """Print text as it is: brackets in it are no markup and its numbers get no colour."""
-    console.print(text, markup=False, highlight=False)
+    """Print text as it is: brackets are no markup, numbers get no colour.
+
+    It is folded to the width of a terminal only.
+    """
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def print_json(content: Any) -> None:
