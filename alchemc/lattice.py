@@ -169,6 +169,21 @@ class Lattice(Sites):
         """
         return self._symmetry.permutations(self.sites)
 
+    def symmetry_generators(self, *, translations_only: bool = False) -> np.ndarray:
+        """Site permutations, int64 [n, n_sites], of which all others are products.
+
+        They are few in a supercell whose ``symmetry_permutations`` are too many to list; with
+        ``translations_only`` they make the pure translations.
+
+        Examples
+        --------
+        >>> from alchemc import builders
+        >>> lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.0, size=(8, 8, 8))
+        >>> lattice.symmetry_generators(translations_only=True).shape
+        (3, 512)
+        """
+        return self._symmetry.generators(self.sites, translations_only=translations_only)
+
     def shells(
         self,
         n_shells: int,

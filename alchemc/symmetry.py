@@ -151,6 +151,32 @@ class Symmetry:
         shifted = np.array([tree.nearest(where + shift)[0] for shift in shifts])
         return np.unique(shifted[:, rotated].reshape(-1, len(points)), axis=0)
 
+    def generators(self, points: np.ndarray, *, translations_only: bool = False) -> np.ndarray:
+        """Permutations of some atoms that generate the others, where all are too many to list.
+
+        Parameters
+        ----------
+        points
+            Indices [n] of atoms that the operations map among themselves.
+        translations_only
+            Whether to leave rotations out.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 [n_generators, n], positions within ``points``.
+        """
+        place = np.full(len(self._types), -1)
+        place[points] = np.arange(len(points))
+        found = [place[permutation[points]] for permutation in self._generators[1]]
+        if not translations_only:
+            where = self._positions[points]
+            tree = PeriodicTree(where, self._cell, _MATCH)
+            found += [
+                tree.nearest(where @ turn + shift)[0] for turn, shift in self._kept_operations()
+            ]
+        return np.unique(np.array(found, dtype=np.int64).reshape(-1, len(points)), axis=0)
+
     def _kept_operations(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Operations r → r·turn + shift (Å, row vectors) that map the supercell onto itself."""
         primitive, _ = self._generators

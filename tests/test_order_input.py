@@ -135,3 +135,24 @@ def test_intensities_of_three_species_with_vacancies_are_sums_over_sites():
     np.testing.assert_allclose(table["mean"], mean, rtol=1e-12)
     np.testing.assert_allclose(table["bragg"], bragg, rtol=1e-12)
     np.testing.assert_allclose(table["diffuse"], mean - bragg, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(2, 2, 2), (2, 2, 3), (3, 1, 1), (1, 1, 1)])
+def test_the_generators_of_a_lattice_make_all_its_permutations(size):
+    lattice = perovskite(*size)
+    rotated = group_of(lattice.symmetry_generators(), lattice.n_sites)
+    assert rotated == {tuple(row) for row in lattice.symmetry_permutations().tolist()}
+    shifted = group_of(lattice.symmetry_generators(translations_only=True), lattice.n_sites)
+    assert len(shifted) == lattice.n_sites
+
+
+def group_of(generators: np.ndarray, n_sites: int) -> set[tuple[int, ...]]:
+    """All products of permutations, the identity among them."""
+    found = {tuple(range(n_sites))}
+    open_ones = list(found)
+    while open_ones:
+        one = np.array(open_ones.pop())
+        products = {tuple(one[generator].tolist()) for generator in generators} - found
+        found |= products
+        open_ones += products
+    return found

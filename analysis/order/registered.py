@@ -11,7 +11,6 @@ import xarray as xr
 
 from ...errors import InputError
 from ...lattice import Lattice
-from ...neighbours import PeriodicTree
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import NAMED_ORDERS, ordering_vector
 from .statements import doubt, with_error
@@ -20,7 +19,6 @@ from .stretches import Stretches
 __all__ = ["Variants", "ordered_arrangement", "site_order", "variants_of"]
 
 MOST_VARIANTS = 20_000
-SAME_SITE = 0.2  # Å; below half of the shortest distance a lattice accepts
 
 
 class Variants(NamedTuple):
@@ -124,19 +122,10 @@ def variants_of(
 
 
 def _generators(lattice: Lattice, symmetry: str) -> list[np.ndarray]:
-    """Permutations of the sites that generate the others; all of them are too many to list."""
+    """Permutations of the sites that generate the others: all of them may be too many."""
     if symmetry not in {"full", "translations"}:
         raise InputError(f"symmetry is {symmetry!r}; give 'full' or 'translations'")
-    crystal = lattice._symmetry  # noqa: SLF001  (the lattice lists whole groups only)
-    site_of = np.full(len(lattice.atoms), -1)
-    site_of[lattice.sites] = np.arange(lattice.n_sites)
-    found = [site_of[p[lattice.sites]] for p in crystal._generators[1]]  # noqa: SLF001
-    if symmetry == "full":
-        where = lattice.atoms.positions[lattice.sites]
-        tree = PeriodicTree(where, lattice.atoms.cell.array, SAME_SITE)
-        operations = crystal._kept_operations()  # noqa: SLF001
-        found += [tree.nearest(where @ turn + shift)[0] for turn, shift in operations]
-    return list(np.unique(found, axis=0)) if found else []
+    return list(lattice.symmetry_generators(translations_only=symmetry == "translations"))
 
 
 def _add_orbit(
