@@ -14,6 +14,8 @@ from ...density_of_states import DensityOfStates
 from ...errors import InputError
 from ...lattice import Lattice
 from ...protocols import Hamiltonian
+from ...sublattice import shown
+from .arguments import check_resampling, kelvins
 from .composition import ln_arrangements
 from .free_energies import FreeEnergies
 from .mbar import Solution
@@ -111,7 +113,9 @@ def with_anchor(
     InputError
         If the energy model is of another lattice, or refuses random arrangements.
     """
-    lattice = hamiltonian.lattice
+    lattice = getattr(hamiltonian, "lattice", None)
+    if not isinstance(lattice, Lattice):
+        raise InputError(f"anchor is {shown(hamiltonian)}: give the energy model of the runs")
     kinds = tuple((name, k) for name, s in lattice.sublattices.items() for k in s.species)
     if kinds != observed.kinds or lattice.n_sites != observed.n_sites:
         raise InputError("anchor is an energy model of another lattice than that of the runs")
@@ -221,7 +225,8 @@ def wang_landau_free_energy(
     >>> found.free_energy.round(4)
     array([[ 0.    , -0.0799,  0.    ]])
     """
-    kelvin = np.unique(np.atleast_1d(np.asarray(temperatures, dtype=float)))
+    check_resampling(resamples, seed)
+    kelvin = np.unique(kelvins(temperatures))
     rng = np.random.default_rng(seed)
     rows, one, again, fine = [], [], [], []
     for composition, density in densities:

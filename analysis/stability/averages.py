@@ -10,7 +10,8 @@ from ase.units import kB
 
 from ...errors import ConvergenceError, InputError
 from ...records import Run
-from ...sublattice import is_number, is_whole, shown
+from ...sublattice import is_number, shown
+from .arguments import check_resampling, kelvins
 from .free_energies import DOUBTFUL_SHARE, error_of
 from .mbar import Solution, resolved, solved
 from .observations import Observations, gathered
@@ -88,13 +89,10 @@ def mbar_averages(
     >>> bool(abs(found.upper - exact) < 4 * found.upper_error)
     True
     """
-    if not is_whole(resamples, least=2):
-        raise InputError(f"resamples = {shown(resamples)}: give a whole number of 2 or more")
+    check_resampling(resamples, seed)
     observed, rng = gathered(runs), np.random.default_rng(seed)
     own = sorted({p.coordinates["temperature"] for p in observed.points})
-    kelvin = np.atleast_1d(np.asarray(own if temperatures is None else temperatures, dtype=float))
-    if kelvin.ndim != 1 or not len(kelvin) or not (np.isfinite(kelvin) & (kelvin > 0)).all():
-        raise InputError(f"temperatures are {shown(temperatures)}: give numbers above 0, in K")
+    kelvin = kelvins(own if temperatures is None else temperatures)
     pool = pooled(observed, cut)
     work = _work(pool, chemical_potentials)
     names, values = _values(pool, series or {})
@@ -119,7 +117,12 @@ def _work(pool: Pool, given: ByKind | None) -> np.ndarray:
     """Σ μN of every composition in eV, [n_compositions]."""
     kinds = list(pool.observed.kinds)
     work = np.zeros(len(pool.compositions))
-    for name, row in (given or {}).items():
+    table = {} if given is None else given
+    if not isinstance(table, Mapping) or not all(isinstance(r, Mapping) for r in table.values()):
+        raise InputError(
+            f"chemical_potentials are {shown(given)}: give eV by sublattice and species"
+        )
+    for name, row in table.items():
         for species, mu in row.items():
             if (name, species) not in kinds or not is_number(mu):
                 raise InputError(
@@ -140,7 +143,7 @@ def _values(pool: Pool, series: Series) -> tuple[list[str], np.ndarray]:
     points = pool.observed.points
     rows = [pool.enthalpy / pool.observed.n_sites]
     for name, arrays in series.items():
-        shapes = [np.shape(a) for a in arrays]
+        shapes = [np.shape(a) for a in arrays] if isinstance(arrays, Sequence) else []
         if shapes != [p.energy.shape for p in points]:
             raise InputError(
                 f"series {name!r} has shapes {shapes[:3]}: give one array [draw, chain] for each "

@@ -14,6 +14,7 @@ from ase.units import kB
 
 from ...errors import InputError
 from ..layout import few
+from .arguments import kelvins, numbers
 from .composition import Axis, axis_of, fractions_of, ln_arrangements
 from .observations import Observations
 
@@ -204,10 +205,10 @@ class FreeEnergies:
         Raises
         ------
         InputError
-            If more than one fraction varies.
+            If more than one fraction varies, or ``mu`` holds no numbers.
         """
         axis = self.one_axis()
-        at = np.atleast_1d(np.asarray(mu, dtype=float))
+        at = numbers(mu, "mu")
         value, edge = _reweighted(self, self.free_energy, axis, at)
         again = np.array(
             [_reweighted(self, f, axis, at)[0] for f in self.replicates["free_energy"]]
@@ -287,7 +288,7 @@ class FreeEnergies:
         InputError
             If it is none of those that were asked for.
         """
-        near = np.flatnonzero(np.isclose(self.temperatures, temperature, rtol=1e-9))
+        near = np.flatnonzero(np.isclose(self.temperatures, kelvins(temperature)[0], rtol=1e-9))
         if not len(near):
             known = few([f"{t:g}" for t in self.temperatures])
             raise InputError(f"{temperature:g} K is none of the temperatures: {known} K")

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from ase.units import kB
 
-from ...errors import ConvergenceError, InputError
+from ...errors import ConvergenceError
 from ...protocols import Hamiltonian
 from ...records import Run
-from ...sublattice import is_whole, shown
 from .anchored import Anchor, anchor_of, with_anchor
+from .arguments import check_resampling, kelvins
 from .composition import ln_arrangements
 from .free_energies import DOUBTFUL_SHARE, FreeEnergies, error_of
 from .mbar import Solution, resolved, solved
@@ -103,8 +103,7 @@ def free_energy(
     >>> bool(abs(half.entropy - exact) < 4 * half.entropy_error)
     True
     """
-    if not is_whole(resamples, least=2):
-        raise InputError(f"resamples = {shown(resamples)}: give a whole number of 2 or more")
+    check_resampling(resamples, seed)
     observed, rng = gathered(runs), np.random.default_rng(seed)
     kelvin = _temperatures(temperatures, observed)
     if anchor is not None:
@@ -150,11 +149,7 @@ def free_energy(
 
 def _temperatures(given: Sequence[float] | float | None, observed: Observations) -> np.ndarray:
     own = {p.coordinates["temperature"] for p in observed.points}
-    kelvin = np.unique(np.atleast_1d(np.asarray(sorted(own) if given is None else given, float)))
-    kelvin = kelvin[np.isfinite(kelvin)] if given is None else kelvin
-    if kelvin.ndim != 1 or not len(kelvin) or not (np.isfinite(kelvin) & (kelvin > 0)).all():
-        raise InputError(f"temperatures are {shown(given)}: give numbers above 0, in K")
-    return kelvin
+    return np.unique(kelvins([t for t in own if np.isfinite(t)] if given is None else given))
 
 
 def _groups(pool: Pool) -> list[Pool]:

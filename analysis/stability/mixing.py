@@ -15,6 +15,7 @@ from scipy.special import gammaln
 
 from ...errors import ConvergenceError, InputError
 from ...sublattice import is_whole, shown
+from .arguments import kelvins
 from .composition import Axis, fractions_of, ideal
 from .free_energies import FreeEnergies, error_of
 from .hull import lower_hull
@@ -159,9 +160,9 @@ class ExcessModel:
         Raises
         ------
         InputError
-            If one temperature was sampled and another is asked for.
+            If it is no temperature, or one was sampled and another is asked for.
         """
-        near = np.flatnonzero(np.isclose(self.temperatures, temperature, rtol=1e-9))
+        near = np.flatnonzero(np.isclose(self.temperatures, kelvins(temperature)[0], rtol=1e-9))
         if len(near):
             own, again = self.coefficients[near[0]], self.replicates[:, near[0]]
         elif len(self.temperatures) < 2:

@@ -152,7 +152,7 @@ def gathered(runs: Run | Observations | Iterable[Run | Observations]) -> Observa
     if isinstance(runs, (Run, Observations)):
         runs = [runs]
     found: Observations | None = None
-    for run in runs:
+    for run in runs if isinstance(runs, Iterable) else [runs]:
         if not isinstance(run, (Run, Observations)):
             raise InputError(
                 f"{type(run).__name__} is no run: give Run, what open_run returns, or observations"

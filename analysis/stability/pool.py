@@ -17,6 +17,7 @@ from ...statistics import (
     rhat,
 )
 from ..layout import layout
+from .arguments import check_cut
 from .composition import axis_of, ln_arrangements
 from .observations import Observations, SampledPoint
 
@@ -93,9 +94,10 @@ def pooled(observed: Observations, cut: float | None = None) -> Pool:
     Raises
     ------
     InputError
-        If points are at different pressures, a constraint has no κ, or ``cut`` is given where more
-        than one fraction varies.
+        If points are at different pressures, a constraint has no κ, or ``cut`` is no fraction, or
+        given where more than one varies.
     """
+    check_cut(cut)
     compositions, index = _compositions(observed)
     ln_ways = ln_arrangements(observed, compositions)
     side = None

@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 
 from ...errors import InputError
 from ...sublattice import is_number, shown
+from .arguments import numbers
 from .composition import Axis
 from .free_energies import FreeEnergies
 from .tangents import TieLine, matched_errors
@@ -36,7 +37,8 @@ def fraction_distribution(free: FreeEnergies, mu: float, temperature: float) -> 
     """
     t = free.at(temperature)
     axis = free.one_axis()
-    return _probabilities(free, free.free_energy[t], axis, float(free.beta[t]), mu)
+    at = float(numbers(mu, "mu")[0])
+    return _probabilities(free, free.free_energy[t], axis, float(free.beta[t]), at)
 
 
 def equal_weight(free: FreeEnergies, temperature: float, cut: float = 0.5) -> TieLine | None:
