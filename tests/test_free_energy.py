@@ -297,9 +297,28 @@ def test_the_ideal_solution_is_the_number_of_arrangements(record_property):
 def test_points_that_do_not_overlap_are_refused_by_name():
     run = semi_grand_run("binary", (600.0,), (-3.0, 0.0))
     with pytest.raises(
-        ConvergenceError, match=r"share no states: the nearest are 600 K, .* add points"
+        ConvergenceError, match=r"share too few states: the nearest are 600 K, .* add points"
     ):
         free_energy(run)
+
+
+@pytest.mark.parametrize(("kappa", "n_sites"), [(8.0, 108), (40.0, 50), (20.0, 32)])
+def test_steps_of_a_constraint_that_is_too_tight_are_refused_with_ones_that_do(kappa, n_sites):
+    def sampled(step):
+        phis = [{"phi_B_Ta": phi, "kappa": kappa} for phi in np.arange(-1.4, -0.5, step)]
+        return regular_solution(n_sites, 0.1, (1000.0,), phis)
+
+    with pytest.raises(ConvergenceError, match="lower κ") as refused:
+        free_energy(sampled(0.25), resamples=2)
+    step = float(str(refused.value).split("overlap at ")[1].split(" apart")[0])
+    assert step == pytest.approx(5 / np.sqrt(kappa * n_sites), rel=0.06)
+    assert np.isfinite(free_energy(sampled(step), resamples=2).free_energy).all()
+
+
+def test_a_constraint_that_holds_single_compositions_is_told():
+    phis = [{"phi_B_Ta": phi, "kappa": 100.0} for phi in np.arange(-1.4, -0.5, 0.12)]
+    with pytest.raises(ConvergenceError, match="lower κ: 100 holds single compositions of 16"):
+        free_energy(regular_solution(16, 0.1, (1000.0,), phis))
 
 
 def test_a_temperature_out_of_reach_is_refused():
@@ -336,8 +355,15 @@ def test_too_few_draws_and_stuck_chains_carry_a_verdict():
     ("change", "message"),
     [
         ({"temperatures": [-3.0]}, "above 0"),
+        ({"temperatures": "cold"}, "above 0"),
+        ({"temperatures": [[900.0]]}, "above 0"),
         ({"resamples": 1}, "2 or more"),
+        ({"seed": -1}, "0 or more"),
+        ({"cut": 5.0}, "between 0 and 1"),
+        ({"cut": "half"}, "between 0 and 1"),
+        ({"anchor": "model"}, "give the energy model"),
         ({"runs": []}, "at least one"),
+        ({"runs": None}, "is no run"),
         ({"runs": ["run"]}, "is no run"),
     ],
 )
@@ -345,6 +371,23 @@ def test_arguments_that_cannot_be_used_are_refused(change, message):
     run = semi_grand_run("binary", (2000.0,), (0.0,), n_draws=50)
     with pytest.raises(InputError, match=message):
         free_energy(**({"runs": run} | change))
+
+
+def test_arguments_of_averages_and_reweighting_are_checked():
+    run = semi_grand_run("binary", (2000.0,), (0.0,), n_draws=300)
+    for change, message in [
+        ({"chemical_potentials": "none"}, "by sublattice and species"),
+        ({"chemical_potentials": {"s0": 0.1}}, "by sublattice and species"),
+        ({"series": {"one": 3}}, r"give one array \[draw, chain\]"),
+        ({"temperatures": np.nan}, "above 0"),
+        ({"seed": 0.5}, "0 or more"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            mbar_averages(run, **({"chemical_potentials": {}} | change))
+    free = free_energy(run, resamples=5)
+    for wrong in (np.inf, "low", [[0.0]]):
+        with pytest.raises(InputError, match="mu is"):
+            free.semi_grand(wrong)
 
 
 def test_runs_that_would_not_fit_into_memory_are_thinned(monkeypatch, record_property):
@@ -404,7 +447,9 @@ def test_a_wrong_reduced_potential_is_noticed(flaw, monkeypatch):
             ]
             run = drawn_run(lattice, states, energies, ensembles)
     monkeypatch.setattr(pool_module, "_bias", broken_bias(flaw))
-    with pytest.raises(ConvergenceError, match=r"where all points together give|share no states"):
+    with pytest.raises(
+        ConvergenceError, match=r"where all points together give|share too few states"
+    ):
         free_energy(run)
 
 

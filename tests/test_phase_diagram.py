@@ -18,6 +18,7 @@ from alchemc.analysis import (
     consolute_point,
     equal_weight,
     fit_excess,
+    fraction_distribution,
     free_energy,
     mixing_free_energy,
     phase_diagram,
@@ -241,6 +242,28 @@ def test_too_little_is_refused():
         equal_weight(free, 901.0)
     with pytest.raises(InputError, match="is unknown"):
         phase_diagram(free, method="magic")
+    for wrong in ("warm", [-1.0], []):
+        with pytest.raises(InputError, match="give numbers above 0, in K"):
+            phase_diagram(free, wrong)
+        with pytest.raises(InputError, match="give numbers above 0, in K"):
+            tie_lines(model, wrong)
+    with pytest.raises(InputError, match="mu is"):
+        fraction_distribution(free, np.nan, 900.0)
+    diagram = phase_diagram(free, 900.0)
+    assert diagram.temperatures == (900.0,)
+    with pytest.raises(InputError, match="x is"):
+        diagram.field(900.0, "half")
+
+
+def test_one_peak_of_a_small_cell_is_not_said_to_be_one_phase():
+    """At 1,100 K the solution has a gap from 0.21 to 0.79, which 32 sites are too few to show."""
+    free = free_energy(constrained((1100.0,), n_sites=32), resamples=20)
+    assert phase_diagram(free).lines
+    small = phase_diagram(free, method="equal weight")
+    assert not small.lines
+    assert "one peak" in small.statement
+    assert "a cell of 32 mixed sites" in small.statement
+    assert "stable" not in small.statement
 
 
 def test_dropping_the_arrangements_from_the_excess_is_seen(monkeypatch):

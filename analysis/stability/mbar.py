@@ -188,17 +188,32 @@ def _refuse_gap(pool: Pool, overlap: np.ndarray, part: np.ndarray) -> None:
     names = {n for p in pool.observed.points for n in p.coordinates}
     remedy = "add temperatures between them"
     if any(n.startswith("phi_") for n in names):
-        remedy = "add values of φ between them, or lower κ"
+        remedy = _wider_constraint(pool)
     elif any(n.startswith("mu_") for n in names):
         remedy = (
             "add points between them; across a first-order jump give cut= between the phases, or "
             "sample VarianceConstrained, which goes through the gap"
         )
     raise ConvergenceError(
-        f"the points fall into {part.max() + 1} groups that share no states: the nearest are "
+        f"the points fall into {part.max() + 1} groups that share too few states: the nearest are "
         f"{pool.labels[i]} and {pool.labels[j]}, which overlap by {max(overlap[i, j], 0.0):.2g} "
         f"(at least {LEAST_OVERLAP:g} is needed); {remedy}"
     )
+
+
+def _wider_constraint(pool: Pool) -> str:
+    """Say which steps in φ overlap: 5/√(κN_s), 3.5 times the σ = 2/√(2κN_s) of φ = −2c."""
+    held = [
+        (scalars.get(f"kappa_{name}", scalars.get("kappa", 0.0)), size)
+        for scalars in (p.coordinates for p in pool.observed.points)
+        for name, size in pool.observed.sizes.items()
+        if any(n.startswith(f"phi_{name}_") for n in scalars)
+    ]
+    kappa, size = max(held, key=lambda row: row[0] * row[1])
+    if kappa > 2 * size:  # σ is below a step between compositions
+        return f"lower κ: {kappa:g} holds single compositions of {size} sites, {size} would do"
+    step = 5.0 / np.sqrt(kappa * size)
+    return f"add values of φ between them, or lower κ (they overlap at {step:.2g} apart)"
 
 
 def _mbar(pool: Pool, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

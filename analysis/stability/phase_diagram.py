@@ -13,6 +13,7 @@ import xarray as xr
 from ...errors import InputError
 from ...records import Run
 from ..layout import few
+from .arguments import kelvins, numbers
 from .facets import hull_lines
 from .free_energies import DOUBTFUL_SHARE, FreeEnergies
 from .free_energy import free_energy
@@ -24,6 +25,12 @@ from .two_phases import equal_weight, fraction_distribution
 __all__ = ["PhaseDiagram", "phase_diagram"]
 
 _METHODS = ("tangent", "equal weight", "hull")
+
+_ALONE = {
+    "tangent": "One phase is stable at every {axis} at {kelvin} K.",
+    "equal weight": "At {kelvin} K the {axis} has one peak: no two phases are told apart.",
+    "hull": "At {kelvin} K no composition lies above the hull of the others by more than noise.",
+}
 
 SURE = 0.9
 """A boundary that fewer of the resamples have than this is not certain."""
@@ -87,15 +94,15 @@ class PhaseDiagram:
         Raises
         ------
         InputError
-            If the temperature is none of ``temperatures``.
+            If the temperature is none of ``temperatures``, or the fraction no number.
         """
-        if not any(np.isclose(temperature, t, rtol=1e-9) for t in self.temperatures):
+        at, x = float(kelvins(temperature)[0]), float(numbers(x, "x")[0])
+        if not any(np.isclose(at, t, rtol=1e-9) for t in self.temperatures):
             raise InputError(
-                f"{temperature:g} K was not looked at: "
-                f"{few([f'{t:g}' for t in self.temperatures])} K were"
+                f"{at:g} K was not looked at: {few([f'{t:g}' for t in self.temperatures])} K were"
             )
         split = any(
-            np.isclose(line.temperature, temperature, rtol=1e-9) and line.x[0] < x < line.x[1]
+            np.isclose(line.temperature, at, rtol=1e-9) and line.x[0] < x < line.x[1]
             for line in self.lines
         )
         return "two-phase" if split else "single-phase"
@@ -134,7 +141,12 @@ class PhaseDiagram:
         parts = [_line_text(line, self.axis) for line in self.lines]
         alone = [f"{t:,.6g}" for t in self.single_phase]
         if alone:
-            parts.append(f"One phase is stable at every {self.axis} at {few(alone)} K.")
+            parts.append(_ALONE[self.method].format(axis=self.axis, kelvin=few(alone)))
+        if self.method != "tangent":
+            parts.append(
+                f"All this is of a cell of {self.free.cell.n_sites} mixed sites; a larger one "
+                "shows what its size does."
+            )
         if self.consolute:
             c = self.consolute
             where = ", outside of the temperatures sampled" if c.extrapolated else ""
@@ -166,7 +178,7 @@ class PhaseDiagram:
 
 def phase_diagram(
     runs: FreeEnergies | Run | Observations | Iterable[Run | Observations],
-    temperatures: Sequence[float] | None = None,
+    temperatures: Sequence[float] | float | None = None,
     *,
     method: str = "tangent",
     order: int | None = None,
@@ -234,9 +246,7 @@ def phase_diagram(
         kelvin = None if method == "tangent" else temperatures
         free = free_energy(runs, kelvin, cut=cut, resamples=resamples, seed=seed)  # type: ignore[arg-type]
     name = free.one_axis().name
-    asked = tuple(float(t) for t in (free.temperatures if temperatures is None else temperatures))
-    if not asked or not all(math.isfinite(t) and t > 0 for t in asked):
-        raise InputError(f"temperatures are {asked}: give numbers above 0, in K")
+    asked = tuple(kelvins(free.temperatures if temperatures is None else temperatures).tolist())
     sampled = tuple(free.temperatures.tolist())
     if method == "equal weight":
         middle = 0.5 if cut is None else cut
