@@ -17,7 +17,10 @@ from alchemc.analysis import (
     ordering_amplitude,
     site_order,
     structure_factor,
+    structure_factor_map,
+    warren_cowley,
 )
+from alchemc.analysis.plots import plot_structure_factor_map
 from alchemc.errors import InputError
 from analysis_cases import HALF, ordered, perovskite
 
@@ -111,6 +114,45 @@ def test_a_cell_that_no_wave_fits_says_so():
     lattice = Lattice(atoms, {"m": Sublattice("Cu", ("Cu", "Au"))})
     with pytest.raises(InputError, match="none near it does"):
         ordering_amplitude(lattice, np.array([0]), "rock-salt")
+
+
+def test_a_sublattice_that_is_named_twice_counts_once():
+    lattice = perovskite(2, 2, 2)
+    perfect = ordered(lattice, "rock-salt")
+    once, twice = (structure_factor(lattice, perfect, sublattices=s) for s in ("B", ["B", "B"]))
+    assert once.equals(twice)
+    assert warren_cowley(lattice, perfect, 2, ["B", "B"]).sizes["pair"] == 3
+
+
+PERFECT = ordered(perovskite(2, 2, 2), "rock-salt")
+
+
+@pytest.mark.parametrize(
+    ("function", "keywords"),
+    [
+        (structure_factor, {"weights": {"Sc": float("nan"), "Ta": 1.0}}),
+        (structure_factor, {"sublattices": 3}),
+        (structure_factor, {"positions": np.zeros((1, 1, 40, 3)), "cells": np.zeros((1, 1, 3, 3))}),
+        (structure_factor_map, {"extent": "wide"}),
+        (structure_factor_map, {"plane": "hk1e999"}),
+        (warren_cowley, {"n_shells": "all"}),
+        (domains, {"least": float("nan")}),
+        (domains, {"threshold": "half"}),
+        (site_order, {"n_random": -5}),
+        (site_order, {"seed": -1}),
+        (anion_environments, {"cutoff": "near"}),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(function, keywords):
+    with pytest.raises(InputError):
+        function(perovskite(2, 2, 2), PERFECT, **keywords)
+
+
+def test_a_map_without_contrast_is_not_drawn():
+    lattice = perovskite(2, 2, 2)
+    table = structure_factor_map(lattice, np.zeros(8, dtype=int), "hk1/2", extent=(1, 1))
+    with pytest.raises(InputError, match="no value"):
+        plot_structure_factor_map(table, "diffuse_laue")
 
 
 @pytest.mark.parametrize("weights", [["Sc"], None, 3.0])

@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 
 from ...errors import InputError
 from ...lattice import VACANCY, Lattice
+from ...sublattice import is_number
 from ..estimates import as_chains, blocks_of_draws, sites_of
 from .moving import MovingAtoms
 from .scattering_tables import FORM_FACTORS, LARGEST_S, NEUTRON_LENGTHS, form_factor
@@ -62,12 +63,12 @@ def scattering_weights(weights: Weights, species: Sequence[str], lengths: np.nda
 def _weight(weights: Weights, symbol: str, lengths: np.ndarray) -> np.ndarray | float:
     if isinstance(weights, Mapping):
         value = weights.get(symbol)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        if not is_number(value):
             raise InputError(
                 f"weights give {value!r} for {symbol}; give a number for every species that "
                 "scatters, such as {'Sc': 12.29, 'Ta': 6.91}"
             )
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
     if weights == "atomic-number":
         return float(chemical_symbols.index(symbol))
     if not isinstance(weights, str) or weights not in UNITS:

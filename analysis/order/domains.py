@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from ...errors import InputError
 from ...lattice import Lattice
 from ...neighbours import PeriodicTree
+from ...sublattice import is_number, is_whole
 from ..estimates import as_chains, describe, measured, sites_of, species_labels
 from .registered import ordered_arrangement, variants_of
 from .statements import doubt, with_error
@@ -129,8 +130,8 @@ def domains(
     [0.5, 2.0, 512.0]
     """
     finder = _Finder(lattice, order, sublattice, smooth, threshold, symmetry)
-    if least < 1:
-        raise InputError(f"least = {least} counts domains without sites; give 1 or more")
+    if not is_whole(least, least=1):
+        raise InputError(f"least = {least!r} counts domains without sites; give 1 or more")
 
     def meter(flat: np.ndarray) -> np.ndarray:
         return finder.measures(flat, least)
@@ -223,8 +224,8 @@ class _Finder:
         threshold: float,
         symmetry: str,
     ) -> None:
-        if not 0 <= threshold < 1:
-            raise InputError(f"threshold = {threshold} is no share; give 0 to below 1")
+        if not is_number(threshold) or not 0 <= threshold < 1:
+            raise InputError(f"threshold = {threshold!r} is no share; give 0 to below 1")
         reference = (
             ordered_arrangement(lattice, order, sublattice) if isinstance(order, str) else order
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...neighbours import PeriodicTree
+from ...sublattice import is_number
 
 __all__ = ["first_shells"]
 
@@ -43,8 +44,8 @@ def first_shells(
     >>> len(lists[0]), round(longest, 3)
     (8, 3.464)
     """
-    if cutoff is not None and not 0 < cutoff < np.inf:
-        raise InputError(f"cutoff = {cutoff} is no distance; give one in Å above 0")
+    if cutoff is not None and not (is_number(cutoff) and cutoff > 0):
+        raise InputError(f"cutoff = {cutoff!r} is no distance; give one in Å above 0")
     reach = 4.0 if cutoff is None else float(cutoff)
     while True:
         i, j, distance = PeriodicTree(around, cell, reach).pairs(centres)

@@ -65,7 +65,12 @@ class MovingAtoms:
             raise InputError("positions hold values that are not finite; leave those draws out")
         if self._cells is None:
             return where, self._cell
-        return where, np.asarray(self._cells[draws], dtype=float)
+        cells = np.asarray(self._cells[draws], dtype=float)
+        if not (np.isfinite(cells).all() and (np.abs(np.linalg.det(cells)) > 1e-3).all()):
+            raise InputError(
+                "cells hold some that are not finite or have no volume; leave those out"
+            )
+        return where, cells
 
 
 def _draws_first(values: Any) -> Any:

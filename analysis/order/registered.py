@@ -11,6 +11,7 @@ import xarray as xr
 
 from ...errors import InputError
 from ...lattice import Lattice
+from ...sublattice import is_whole
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
 from .commensurate import NAMED_ORDERS, ordering_vector
 from .statements import doubt, with_error
@@ -234,6 +235,9 @@ def site_order(
     >>> found["mean"].values.tolist(), found["occupancy"].sel(species="Sc").values.tolist()
     ([1.0, 1.0], [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
     """
+    for what, value, least in (("n_random", n_random, 1), ("seed", seed, 0)):
+        if not is_whole(value, least=least):
+            raise InputError(f"{what} is {value!r}; give a whole number of at least {least}")
     if isinstance(reference, str):
         reference = ordered_arrangement(lattice, reference, sublattice)
     name = _one_sublattice(lattice, sublattice)
@@ -308,7 +312,7 @@ def _random(
     measure: _Measure, first: np.ndarray, rng: np.random.Generator, n_random: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean η of random arrangements with the counts of one sample, and its error, [n_classes]."""
-    drawn = np.repeat(first[None], max(n_random, 1), axis=0)
+    drawn = np.repeat(first[None], n_random, axis=0)
     drawn[:, measure.sites] = rng.permuted(drawn[:, measure.sites], axis=1)
     values = measure.order(measure.registered(drawn)[0])
     return values.mean(axis=0), values.std(axis=0) / np.sqrt(len(values))

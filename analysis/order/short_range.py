@@ -12,7 +12,9 @@ from scipy.sparse import csr_array
 
 from ...errors import InputError
 from ...lattice import Lattice
-from ..estimates import describe, measured, sites_of, species_labels
+from ...sublattice import is_whole
+from ..estimates import describe, measured, sites_of
+from .wave_vectors import chosen_sublattices
 
 __all__ = ["PairMeter", "warren_cowley", "warren_cowley_series"]
 
@@ -118,10 +120,9 @@ class PairMeter:
     def __init__(
         self, lattice: Lattice, n_shells: int, sublattices: Sequence[str] | None = None
     ) -> None:
-        if n_shells < 1:
-            raise InputError(f"n_shells = {n_shells} has no shell; give 1 or more")
-        given = (sublattices,) if isinstance(sublattices, str) else sublattices
-        self._channels = _channels(lattice, n_shells, tuple(given or lattice.names))
+        if not is_whole(n_shells, least=1):
+            raise InputError(f"n_shells = {n_shells!r} has no shell; give a whole number from 1 on")
+        self._channels = _channels(lattice, n_shells, chosen_sublattices(lattice, sublattices))
         self._coordinates = _coordinates(lattice, self._channels, n_shells)
 
     def __call__(self, flat: np.ndarray) -> np.ndarray:
@@ -138,9 +139,7 @@ class PairMeter:
         )
 
 
-def _channels(lattice: Lattice, n_shells: int, names: tuple[str, ...]) -> list[_Channel]:
-    for name in names:
-        species_labels(lattice, name)
+def _channels(lattice: Lattice, n_shells: int, names: Sequence[str]) -> list[_Channel]:
     within = [(name, name) for name in names]
     return [_channel(lattice, n_shells, pair) for pair in (*within, *combinations(names, 2))]
 

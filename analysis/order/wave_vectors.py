@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import gcd, lcm
@@ -100,8 +100,11 @@ def common_parent(lattice: Lattice, sublattices: Sequence[str]) -> ParentCell:
 
 
 def chosen_sublattices(lattice: Lattice, sublattices: str | Sequence[str] | None) -> list[str]:
-    """Names as a list, all if none is given; InputError if one is unknown."""
-    names = [sublattices] if isinstance(sublattices, str) else list(sublattices or lattice.names)
+    """Names as a list, each once, all if none is given; InputError if one is unknown."""
+    given = [sublattices] if isinstance(sublattices, str) else sublattices or lattice.names
+    if not isinstance(given, Iterable):
+        raise InputError(f"sublattices is {given!r}; give a name or names")
+    names = list(dict.fromkeys(given))
     for name in names:
         species_labels(lattice, name)
     return names
@@ -282,7 +285,10 @@ def plane_points(
         raise InputError(f"the vectors {u.tolist()} and {v.tolist()} span no plane; give two")
     _require_fit(lattice, parent, origin[None], _format_vector(origin), uniform=True)
     supercell = _supercell_matrix(lattice, parent)
-    reach = np.asarray(extent, dtype=float)
+    try:
+        reach = np.asarray(extent, dtype=float)
+    except (TypeError, ValueError):
+        reach = np.empty(0)
     if reach.shape != (2,) or not (reach > 0).all() or not np.isfinite(reach).all():
         raise InputError(f"extent is {extent!r}; give two positive numbers, such as (2, 2)")
     steps = [_smallest_step(supercell @ axis) for axis in (u, v)]
@@ -320,8 +326,8 @@ def _plane_axes(letters: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _is_number(text: str) -> bool:
     try:
-        Fraction(text)
-    except (ValueError, ZeroDivisionError):
+        float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
         return False
     return True
 

@@ -53,7 +53,7 @@ def plot_structure_factor_map(
     Raises
     ------
     InputError
-        If the table is no map or lacks the quantity.
+        If the table is no map, lacks the quantity, or that has no value.
 
     Examples
     --------
@@ -73,6 +73,10 @@ def plot_structure_factor_map(
     axes = axes if axes is not None else _new_axes((3.6, 2.9))
     values = table[quantity].to_numpy().T
     largest = np.nanmax(values, initial=0.0)
+    if not np.isfinite(values).any():
+        raise InputError(
+            f"{quantity!r} has no value anywhere: nothing contrasts at this composition"
+        )
     norm: Normalize | None = None
     if logarithmic and largest > 0:
         lowest = max(np.nanmin(values, initial=largest, where=values > 0), 1e-6 * largest)

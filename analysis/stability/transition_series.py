@@ -242,7 +242,8 @@ def _kind(lattice: Lattice, point: xr.Dataset, order: Order) -> dict[str, Any]:
         for name, value in point.coords.items()
         if not value.ndim and name not in {"temperature", "sweep"}
     }
-    name = getattr(order, "__name__", "a function") if callable(order) else str(order)
+    name = getattr(order, "__name__", "given") if callable(order) else str(order)
+    name = "given" if name == "<lambda>" else name
     found: dict[str, Any] = {"order": name, **scalars}
     first = as_chains(lattice, point["occupation"].isel(draw=slice(0, 1), chain=slice(0, 1)))[0, 0]
     for sublattice, what in lattice.sublattices.items():
