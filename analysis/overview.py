@@ -36,7 +36,7 @@ from .point_results import (
 from .trajectory_caveats import trajectory_caveats
 from .transition import ApparentTransition, Bracket, apparent_transition
 
-__all__ = ["analyze_run", "relative_energies"]
+__all__ = ["analyze_run", "mixed_formula", "relative_energies"]
 
 MOST_LINES = 4
 """Points that did not converge have a caveat each up to so many, and one together beyond."""
@@ -130,7 +130,7 @@ def analyze_run(
         "title": str(run.config.get("title") or ""),
         "n_sites": run.lattice.n_sites,
         "n_atoms": len(run.lattice.atoms),
-        "formula": _mixed_formula(run.lattice)
+        "formula": mixed_formula(run.lattice)
         if free
         else _formula(run.lattice, sampled[rising[0]]),
         "sublattices": _compositions(run.lattice, sampled[rising[0]], free),
@@ -427,7 +427,7 @@ def _formula(lattice: Lattice, point: xr.Dataset) -> str:
     return "".join(s + (str(present[s] // unit) if present[s] > unit else "") for s in order)
 
 
-def _mixed_formula(lattice: Lattice) -> str:
+def mixed_formula(lattice: Lattice) -> str:
     """Write the species of every mixed sublattice in parentheses, anions last."""
     symbols = lattice.atoms.get_chemical_symbols()
     parts = dict(Counter(symbols[i] for i in lattice.spectators))

@@ -320,9 +320,9 @@ def _scaled(lattice: Lattice, scale: float) -> Lattice:
 
 def _formula(lattice: Lattice) -> str:
     """Elements with the mixed ones in brackets, such as Sr(Sc,Ta)O3."""
-    from ..analysis.overview import _mixed_formula  # noqa: PLC0415
+    from ..analysis.overview import mixed_formula  # noqa: PLC0415
 
-    return _mixed_formula(lattice)
+    return mixed_formula(lattice)
 
 
 def _statement(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -14,7 +14,19 @@ from ...errors import InputError
 from ...lattice import Lattice
 from ..estimates import sites_of, species_labels
 
-__all__ = ["NAMED_ORDERS", "OrderingVector", "ordering_vector"]
+__all__ = [
+    "NAMED_ORDERS",
+    "OrderingVector",
+    "ParentCell",
+    "as_vector",
+    "conventional_cell",
+    "named_star",
+    "ordering_vector",
+    "parent_cell",
+    "require_fit",
+    "shown_vector",
+    "supercell_matrix",
+]
 
 NAMED_ORDERS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "rock-salt": ((0.5, 0.5, 0.5),),
@@ -92,16 +104,16 @@ def ordering_vector(
     (3, 8)
     """
     sublattice = _sublattice_name(lattice, sublattice)
-    parent = _parent_cell(lattice, sublattice)
+    parent = parent_cell(lattice, sublattice)
     if isinstance(q, str):
-        name, star = q, _named_star(q, parent, sublattice)
+        name, star = q, named_star(q, parent, sublattice)
     else:
-        vector = _as_vector(q)
-        name, star = _format_vector(vector), _star(lattice, vector, parent)
-        _require_fit(lattice, parent, vector[None], name)
+        vector = as_vector(q)
+        name, star = shown_vector(vector), _star(lattice, vector, parent)
+        require_fit(lattice, parent, vector[None], name)
     fitting = star[[_fits(lattice, parent, arm) for arm in star]]
     if len(fitting) == 0:
-        _require_fit(lattice, parent, star, name)
+        require_fit(lattice, parent, star, name)
     arms, phases = _distinct_waves(fitting, parent)
     if np.allclose(phases, phases[:, :1]):
         raise InputError(
@@ -123,7 +135,8 @@ def _sublattice_name(lattice: Lattice, sublattice: str | None) -> str:
     return sublattice
 
 
-def _as_vector(q: object) -> np.ndarray:
+def as_vector(q: object) -> np.ndarray:
+    """Wave vector [3] of what a caller gave; refused if it is none."""
     try:
         vector = np.asarray(q, dtype=float)
     except (TypeError, ValueError):
@@ -133,7 +146,8 @@ def _as_vector(q: object) -> np.ndarray:
     return vector
 
 
-def _named_star(name: str, parent: ParentCell, sublattice: str) -> np.ndarray:
+def named_star(name: str, parent: ParentCell, sublattice: str) -> np.ndarray:
+    """Arms [n, 3] of a named order; refused where its sites are no simple cubic net."""
     if name not in NAMED_ORDERS:
         raise InputError(
             f"order {name!r} is unknown; the names are {', '.join(NAMED_ORDERS)}, "
@@ -150,12 +164,13 @@ def _named_star(name: str, parent: ParentCell, sublattice: str) -> np.ndarray:
 # ---- the parent cell
 
 
-def _parent_cell(lattice: Lattice, sublattice: str) -> ParentCell:
+def parent_cell(lattice: Lattice, sublattice: str) -> ParentCell:
+    """Cell whose reciprocal vectors are the unit of q: that of a simple cubic net, if it is one."""
     sites = lattice.sites[sites_of(lattice, sublattice)]
     cubic = _simple_cubic_net(lattice, sites)
     if cubic is not None:
         return cubic
-    vectors, _ = _conventional_cell(lattice)
+    vectors, _ = conventional_cell(lattice)
     positions = lattice.atoms.get_positions()[sites]
     return ParentCell(vectors, positions @ np.linalg.inv(vectors), simple_cubic=False)
 
@@ -200,7 +215,7 @@ def _three_axes(vectors: np.ndarray) -> np.ndarray | None:
     return frame if normalised > 0.9 and lengths.max() < 1.25 * lengths.min() else None
 
 
-def _conventional_cell(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
+def conventional_cell(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
     """Conventional cell (rows, in the supercell's orientation) and its rotations [n, 3, 3].
 
     The crystal is the reference with all sites of a sublattice alike. spglib relates the bases by
@@ -223,23 +238,24 @@ def _conventional_cell(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
 # ---- fitting waves into the cell
 
 
-def _supercell_matrix(lattice: Lattice, parent: ParentCell) -> np.ndarray:
+def supercell_matrix(lattice: Lattice, parent: ParentCell) -> np.ndarray:
     """Rows: the supercell's vectors in units of the parent's. Conventional cells may be centred."""
     return lattice.atoms.cell.array @ np.linalg.inv(parent.vectors)
 
 
 def _fits(lattice: Lattice, parent: ParentCell, q: np.ndarray) -> bool:
-    turns = _supercell_matrix(lattice, parent) @ q
+    turns = supercell_matrix(lattice, parent) @ q
     return bool(np.abs(turns - np.round(turns)).max() < 1e-3)
 
 
-def _require_fit(
+def require_fit(
     lattice: Lattice, parent: ParentCell, star: np.ndarray, name: str, *, uniform: bool = False
 ) -> None:
+    """Refuse a star [n, 3] none of whose arms fits the cell, and name the nearest that do."""
     if any(_fits(lattice, parent, arm) for arm in star):
         return
     allowed = _nearest_allowed(lattice, parent, star[0], uniform=uniform)
-    nearest = ", ".join(_format_vector(q) for q in allowed)
+    nearest = ", ".join(shown_vector(q) for q in allowed)
     remedy = (
         f"the nearest vectors that do are {nearest}; choose one of them or another supercell"
         if nearest
@@ -251,7 +267,7 @@ def _require_fit(
 def _nearest_allowed(
     lattice: Lattice, parent: ParentCell, q: np.ndarray, *, uniform: bool
 ) -> list[np.ndarray]:
-    supercell = _supercell_matrix(lattice, parent)
+    supercell = supercell_matrix(lattice, parent)
     centre = np.floor(supercell @ q)
     around = centre + np.array(list(product(range(-1, 3), repeat=3)))
     candidates = around @ np.linalg.inv(supercell).T
@@ -265,7 +281,7 @@ def _nearest_allowed(
 
 def _star(lattice: Lattice, q: np.ndarray, parent: ParentCell) -> np.ndarray:
     """All ±q W over the point group; a rotation W acts on columns of coordinates."""
-    vectors, rotations = _conventional_cell(lattice)
+    vectors, rotations = conventional_cell(lattice)
     images = (vectors @ np.linalg.inv(parent.vectors) @ q) @ rotations
     star = np.round(images @ np.linalg.inv(vectors).T @ parent.vectors.T, 9) + 0.0
     first = np.take_along_axis(star, np.argmax(star != 0, axis=1)[:, None], axis=1)
@@ -287,7 +303,8 @@ def _distinct_waves(arms: np.ndarray, parent: ParentCell) -> tuple[np.ndarray, n
     return arms[kept], phases[kept]
 
 
-def _format_vector(q: np.ndarray) -> str:
+def shown_vector(q: np.ndarray) -> str:
+    """Vector as text, with fractions, such as "(1/2 1/2 0)"."""
     parts = (Fraction(float(x)).limit_denominator(64) for x in q)
     return (
         "("

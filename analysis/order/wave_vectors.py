@@ -15,13 +15,13 @@ from ...lattice import Lattice
 from ..estimates import species_labels
 from .commensurate import (
     ParentCell,
-    _as_vector,
-    _conventional_cell,
-    _format_vector,
-    _named_star,
-    _parent_cell,
-    _require_fit,
-    _supercell_matrix,
+    as_vector,
+    conventional_cell,
+    named_star,
+    parent_cell,
+    require_fit,
+    shown_vector,
+    supercell_matrix,
 )
 
 __all__ = ["SPECIAL_POINTS", "Plane", "WaveVectors", "path_points", "plane_points", "wave_vectors"]
@@ -58,7 +58,7 @@ class WaveVectors(NamedTuple):
     @property
     def labels(self) -> list[str]:
         """Every vector as text, such as "(1/2 1/2 0)"."""
-        return [_format_vector(row) for row in self.q]
+        return [shown_vector(row) for row in self.q]
 
     def parts(self, most: int) -> list[WaveVectors]:
         """Split the vectors into parts of at most so many."""
@@ -90,11 +90,11 @@ class Plane(NamedTuple):
 
 def common_parent(lattice: Lattice, sublattices: Sequence[str]) -> ParentCell:
     """Parent cell of one sublattice, or the crystal's if those of several differ."""
-    parents = [_parent_cell(lattice, name) for name in sublattices]
+    parents = [parent_cell(lattice, name) for name in sublattices]
     first = parents[0]
     if all(np.allclose(p.vectors, first.vectors, atol=1e-3) for p in parents[1:]):
         return first
-    vectors, _ = _conventional_cell(lattice)
+    vectors, _ = conventional_cell(lattice)
     positions = lattice.atoms.positions[lattice.sites]
     return ParentCell(vectors, positions @ np.linalg.inv(vectors), simple_cubic=False)
 
@@ -137,14 +137,14 @@ def wave_vectors(lattice: Lattice, q: object, sublattices: Sequence[str]) -> Wav
     """
     parent = common_parent(lattice, sublattices)
     if isinstance(q, str):
-        star = _named_star(q, parent, sublattices[0])
-        _require_fit(lattice, parent, star, q)
+        star = named_star(q, parent, sublattices[0])
+        require_fit(lattice, parent, star, q)
         vectors = star
     else:
         vectors = _as_vectors(q)
         for row in vectors:
-            _require_fit(lattice, parent, row[None], _format_vector(row), uniform=True)
-    supercell = _supercell_matrix(lattice, parent)
+            require_fit(lattice, parent, row[None], shown_vector(row), uniform=True)
+    supercell = supercell_matrix(lattice, parent)
     turns = vectors @ supercell.T
     indices = np.rint(turns).astype(np.int64)
     fits = np.abs(turns - indices).max(axis=1) < 1e-3
@@ -161,7 +161,7 @@ def _as_vectors(q: object) -> np.ndarray:
         array = np.empty(0)
     if array.ndim == 2 and array.shape[1:] == (3,) and len(array) and np.isfinite(array).all():
         return array
-    return _as_vector(q)[None]
+    return as_vector(q)[None]
 
 
 # ---- paths
@@ -197,8 +197,8 @@ def path_points(
     """
     parent = common_parent(lattice, sublattices)
     names, corners = _corners(path, parent)
-    corners = corners + _as_vector(zone)
-    supercell = _supercell_matrix(lattice, parent)
+    corners = corners + as_vector(zone)
+    supercell = supercell_matrix(lattice, parent)
     metric = 2 * np.pi * np.linalg.inv(parent.vectors).T
     found: list[np.ndarray] = []
     along: list[float] = []
@@ -234,8 +234,8 @@ def _corners(path: object, parent: ParentCell) -> tuple[list[str], np.ndarray]:
             names.append(name)
             points.append(np.array(SPECIAL_POINTS[name]))
         else:
-            points.append(_as_vector(part))
-            names.append(_format_vector(points[-1]))
+            points.append(as_vector(part))
+            names.append(shown_vector(points[-1]))
     if len(points) < 2:
         raise InputError(f"path {path!r} has fewer than two corners; give e.g. 'ΓXMRΓ'")
     return names, np.array(points)
@@ -283,8 +283,8 @@ def plane_points(
     u, v, origin = _axes(plane)
     if np.linalg.norm(np.cross(u, v)) < 1e-9:
         raise InputError(f"the vectors {u.tolist()} and {v.tolist()} span no plane; give two")
-    _require_fit(lattice, parent, origin[None], _format_vector(origin), uniform=True)
-    supercell = _supercell_matrix(lattice, parent)
+    require_fit(lattice, parent, origin[None], shown_vector(origin), uniform=True)
+    supercell = supercell_matrix(lattice, parent)
     try:
         reach = np.asarray(extent, dtype=float)
     except (TypeError, ValueError):
@@ -301,8 +301,8 @@ def plane_points(
 
 def _axes(plane: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if isinstance(plane, Mapping) and {"u", "v"} <= set(plane) <= {"u", "v", "origin"}:
-        u, v = _as_vector(plane["u"]), _as_vector(plane["v"])
-        return u, v, _as_vector(plane.get("origin", (0.0, 0.0, 0.0)))
+        u, v = as_vector(plane["u"]), as_vector(plane["v"])
+        return u, v, as_vector(plane.get("origin", (0.0, 0.0, 0.0)))
     if isinstance(plane, str):
         if plane == "hhl":
             return *_plane_axes("hhl"), np.zeros(3)

@@ -16,8 +16,9 @@ from ase.units import _amu, _e
 from ...errors import InputError
 from ...lattice import Lattice
 from ...sublattice import is_number, shown
+from ..order.commensurate import shown_vector
 from .couplings import Couplings, Crystal
-from .stars import fitting_stars, shown_vector
+from .stars import fitting_stars
 
 __all__ = ["Response", "displacement_response", "relaxed_couplings"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...sublattice import is_whole, shown
-from .stars import shown_vector
+from ..order.commensurate import shown_vector
 
 __all__ = ["Path", "path_through"]
 

@@ -12,19 +12,18 @@ from ...lattice import Lattice
 from ..estimates import sites_of
 from ..order.commensurate import (
     NAMED_ORDERS,
-    _conventional_cell,
-    _format_vector,
-    _parent_cell,
+    conventional_cell,
     ordering_vector,
+    parent_cell,
+    shown_vector,
 )
 from .couplings import Crystal
 
-__all__ = ["UNMIXING", "Star", "fitting_stars", "order_name", "shown_vector", "wave_cell"]
+__all__ = ["UNMIXING", "Star", "fitting_stars", "order_name", "wave_cell"]
 
 UNMIXING = "unmixing"
 ACTIVE = 0.05
 PURE = 0.999
-shown_vector = _format_vector
 
 
 class Star(NamedTuple):
@@ -49,10 +48,10 @@ def wave_cell(lattice: Lattice) -> np.ndarray:
     Those of `ordering_vector` where the sublattices agree on them: the pseudo-cubic cell of a
     simple cubic net, else the conventional cell of the crystal.
     """
-    cells = [_parent_cell(lattice, name).vectors for name in lattice.names]
+    cells = [parent_cell(lattice, name).vectors for name in lattice.names]
     if all(np.allclose(cell, cells[0], atol=1e-3) for cell in cells):
         return cells[0]
-    return _conventional_cell(lattice)[0]
+    return conventional_cell(lattice)[0]
 
 
 def fitting_stars(lattice: Lattice, crystal: Crystal) -> list[Star]:
@@ -71,7 +70,7 @@ def fitting_stars(lattice: Lattice, crystal: Crystal) -> list[Star]:
     # q·(supercell vector) is a whole number; those of the first box of them are all different.
     whole = np.array(list(itertools.product(*(range(n) for n in np.diag(box)))))
     reduced = _first_zone(whole @ np.linalg.inv(box).T, primitive)
-    vectors, rotations = _conventional_cell(lattice)
+    vectors, rotations = conventional_cell(lattice)
     images = (reduced @ np.linalg.inv(primitive).T @ vectors.T) @ np.concatenate(
         [rotations, -rotations]
     )

@@ -8,10 +8,9 @@ import numpy as np
 
 from ...lattice import Lattice
 from ..caveats import MAGNETIC, Caveat
-from ..order.commensurate import NAMED_ORDERS
+from ..order.commensurate import NAMED_ORDERS, shown_vector
 from .couplings import Couplings
 from .solving import Wave
-from .stars import shown_vector
 
 if TYPE_CHECKING:
     from .mean_field import ConcentrationWaves
