@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def universality_of(given: str | tuple[float, float] | None) -> Universality | N
                 "give (ν, ω)"
             )
         return UNIVERSALITY[given]
-    pair = tuple(given) if isinstance(given, Sequence) else ()
+    pair: tuple[Any, ...] = tuple(given) if isinstance(given, Sequence) else ()
     if len(pair) != 2 or not all(is_number(x) and x > 0 for x in pair):
         raise InputError(
             f"universality = {given!r} cannot be used; give a name, or (ν, ω), two positive numbers"
