@@ -222,7 +222,7 @@ def run_screen(
     """
     rows = []
     for number, entry in enumerate(entries, 1):
-        row = _look(entry)
+        row = _look(entry, number)
         rows.append(row)
         if tell is not None:
             found = row["error"] or f"{row['leading']}, {1000 * row['strength_eV']:.0f} meV"
@@ -231,14 +231,14 @@ def run_screen(
     return {"entries": rows, "statement": _statement(rows)}
 
 
-def _look(entry: ScreenEntry) -> dict[str, Any]:
+def _look(entry: ScreenEntry, number: int) -> dict[str, Any]:
     name = entry.name
     try:
         crystal = build_crystal(entry.config, entry.folder)
         name = name or _formula(crystal.lattice)
         waves, extra = _waves(entry, crystal.lattice)
     except AlchemcError as error:
-        return {"name": name or "entry", "error": str(error), "strength_eV": None}
+        return {"name": name or f"entry {number}", "error": str(error), "strength_eV": None}
     lead = waves.leading
     slope = waves.rescaling.slope if waves.rescaling is not None else 1.0
     return {
@@ -334,8 +334,9 @@ def _statement(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in good:
         orders[row["leading"]] = orders.get(row["leading"], 0) + 1
     counts = ", ".join(f"{name} {n}" for name, n in orders.items())
+    crystals = f"{len(good)} disordered crystals were" if good[1:] else "1 disordered crystal was"
     return (
-        f"{len(good)} disordered crystals were screened without sampling; leading waves: {counts}. "
+        f"{crystals} screened without sampling; leading waves: {counts}. "
         f"The strongest tendency is that of {first['name']} to {first['leading']}. "
         "Mean-field theory ranks orderings; its temperatures are upper bounds at best."
     )

@@ -113,7 +113,10 @@ def compare_run(
                 "this run was sampled on relaxed positions already: leave --relaxed out"
             )
         minima = Relaxed(hamiltonian)
-    first = np.asarray(run.points[0]["occupation"].isel(draw=0, chain=0)).astype(np.int8)
+    drawn = [point for point in run.points if point.sizes.get("draw", 0)]
+    if not drawn:
+        raise InputError("the run holds no draws yet; let it sample before it is compared")
+    first = np.asarray(drawn[0]["occupation"].isel(draw=0, chain=0)).astype(np.int8)
     lattice = run.lattice
     composition = {
         name: {s: k / row.sum() for s, k in zip(sublattice.species, row, strict=False)}

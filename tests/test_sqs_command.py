@@ -159,6 +159,15 @@ def test_only_ideal_positions_are_relaxed():
         compare_run(relaxed, n=1, seed=0, relaxed=True)
 
 
+def test_a_run_that_has_not_drawn_yet_is_told():
+    run = campaign.open_run(run_of(TOY))
+    empty = [point.isel(draw=slice(0, 0)) for point in run.points]
+    with pytest.raises(InputError, match="no draws yet"):
+        compare_run(dataclasses.replace(run, points=tuple(empty)), n=1, seed=0)
+    late = dataclasses.replace(run, points=(empty[0], *run.points[1:], run.points[0]))
+    assert compare_run(late, n=1, seed=0).temperatures.size
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
