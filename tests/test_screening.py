@@ -146,6 +146,13 @@ def test_an_entry_that_fails_is_told_and_the_others_go_on(tmp_path, capsys):
     assert "refused" in printed.out
     assert "rock-salt" in printed.out
     assert "Sr(Sc,Xe)O3" in printed.err
+    assert "1 disordered crystal was screened" in " ".join(printed.out.split())
+
+
+def test_a_crystal_that_cannot_be_built_is_called_by_its_number(tmp_path):
+    path = write(tmp_path, f'mixtures = [["Sc", "Sc"], ["Qq", "Ta"]]\n{SHARED}')
+    rows = run_screen(load_screen(path))["entries"]
+    assert [row["name"] for row in rows] == ["entry 1", "entry 2"]
 
 
 def test_missing_files_and_two_formats_are_refused(tmp_path, capsys):
