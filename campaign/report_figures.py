@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,16 @@ from .report_together import together_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Drawing
 
 __all__ = ["check_target", "draw_figure", "write_figures"]
 
 FORMATS = ("pdf", "svg", "png")
+LONGEST_LABEL = 34
+"""Letters of a y axis's label in a line."""
+LONGEST_NAME = 18
+"""Letters of a name in a legend that stands among the data; longer ones stand above."""
 STYLES = {"solid": "-", "dash": "--", "dot": ":"}
 
 
@@ -175,10 +181,28 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
     if figure.y_range:
         axes.set_ylim(*figure.y_range)
     axes.set_xlabel(_mathtext(figure.x))
-    axes.set_ylabel(_mathtext(figure.y))
+    axes.set_ylabel(_mathtext(fill(figure.y, LONGEST_LABEL)))
     axes.spines[["top", "right"]].set_visible(False)
-    if any(series.name for series in figure.series):
-        axes.legend(frameon=False, fontsize="small" if len(figure.series) < 6 else "x-small")
+    for scale, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if scale in figure.log:
+            _number_short_scale(axis)
+    names = [series.name for series in figure.series if series.name]
+    if names:
+        above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
+        place: dict[str, Any] = above if max(map(len, names)) > LONGEST_NAME else {}
+        size = "small" if len(figure.series) < 6 else "x-small"
+        axes.legend(frameon=False, fontsize=size, **place)
+
+
+def _number_short_scale(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis of less than a decade, where powers would collide."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter  # noqa: PLC0415
+
+    low, high = axis.get_view_interval()
+    if high < 10.0 * low:
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
 
 
 def _mathtext(text: str) -> str:

@@ -11,6 +11,7 @@ from alchemc.campaign.report_figures import draw_figure
 from alchemc.campaign.report_findings import ADAPTERS, finding_section
 from alchemc.campaign.report_html import section_html
 from alchemc.campaign.report_joint import members_of
+from alchemc.campaign.report_parts import Figure, Series
 from alchemc.campaign.report_stability import ordering_section
 from alchemc.campaign.report_together import together_sections
 from alchemc.records import Run
@@ -260,3 +261,17 @@ def test_an_unknown_subject_is_told_by_its_statement():
     section = finding_section(Finding("own-study", {"statement": "So it is."}, "", None))
     assert section.title == "Own study"
     assert section.sentences == ("So it is.",)
+
+
+def test_figures_for_a_paper_keep_names_numbers_and_labels_apart():
+    name, label = "Pb2ScTaO6, 16 sites, ideal", "F from the line of the ends (meV per site)"
+    series = [Series(name, [0.06, 0.12], [1.0, 2.0])]
+    drawing = draw_figure(Figure("Scaling", "1 / number of sites", label, series, log="x"))
+    drawing.draw_without_rendering()
+    (axes,) = drawing.axes
+    ticks = [text.get_text() for text in axes.get_xticklabels(which="both")]
+    assert all("10^" not in text for text in ticks)
+    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
+    extent = axes.yaxis.label.get_window_extent()
+    assert extent.y0 >= 0
+    assert extent.y1 <= drawing.bbox.y1
