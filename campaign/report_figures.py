@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["check_target", "draw_figure", "write_figures"]
 
 FORMATS = ("pdf", "svg", "png")
-LONGEST_LABEL = 34
+LONGEST_LABEL = 28
 """Letters of a y axis's label in a line."""
 LONGEST_NAME = 18
 """Letters of a name in a legend that stands among the data; longer ones stand above."""
