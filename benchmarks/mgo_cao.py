@@ -130,7 +130,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/mgo_cao"))
     parser.add_argument("--temperatures", type=float, nargs=2, default=[2500.0, 3750.0])
-    parser.add_argument("--further", type=float, nargs="*", default=[3000.0, 4300.0])
+    parser.add_argument("--further", type=float, nargs="*", default=[3000.0, 3400.0, 4300.0])
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
     stored, runs = {"sites": SITES, "kappa": KAPPA}, {}

@@ -8,6 +8,8 @@ rock-salt  nearest-neighbour repulsion on the B sites of a perovskite, flips at 
            potentials: the three-dimensional Ising model, K_c = 0.2216546, U* = 0.46548
 potts      ten species on the square lattice that prefer their like, flips: first order, at
            k_BT/J = 1/ln(1 + √10)
+fcc        a face-centred cubic net with repelling nearest and attracting next neighbours, at the
+           field where one site of four orders (L1_2): first order, not known exactly
 demo       Pb(Sc,Ta)O3 at 50:50, swaps, by the expansion of the bundled potential that a surrogate
            chain learns at 64 sites and 5,000 K
 mace       the same by the bundled potential itself, surrogate chains (two sizes)
@@ -136,6 +138,38 @@ class Potts:
         return np.concatenate([pure, rng.integers(10, size=pure.shape)]).astype(np.int8)
 
 
+class FaceCentred:
+    """Nearest-neighbour antiferromagnet on a face-centred cubic net in a field.
+
+    In units of J the field is 8, half-way between where L1_0 and where the pure crystal would be
+    stable; next neighbours that prefer their like (−J/2) make boundaries cost energy.
+    """
+
+    sizes = (4, 6, 8, 10)
+    order = (1, 0, 0)
+    options: ClassVar = {}
+    exact = None
+    field = 8.0
+    budget: ClassVar = {4: (4000, 20), 6: (4000, 25), 8: (4000, 30), 10: (3000, 30)}
+
+    def plan(self, size):
+        s = np.array([-6.0, -2.0, 0.0, 2.0, 6.0])
+        return Plan(1022.0 * (1.0 + s / size**3), *self.budget[size])
+
+    def kernel(self, size, temperature):
+        lattice = builders.rocksalt(("Mg", "Ca"), "O", a=4.5, size=(size,) * 3)
+        model = PairHamiltonian(lattice, [J * SPIN, -0.5 * J * SPIN], threads=1)
+        ensemble = SemiGrandCanonical(lattice, temperature, {"Ca": 2.0 * self.field * J})
+        return RandomFlip(model, ensemble)
+
+    def starts(self, lattice, rng):
+        size = round((lattice.n_sites / 4) ** (1 / 3))
+        places = lattice.atoms.get_scaled_positions()[lattice.sites] * size
+        corners = np.abs(places - np.round(places)).max(axis=1) < 1e-6
+        quarter = {"cation": {"Mg": 0.25, "Ca": 0.75}}
+        return np.array([1 - corners, 1 - corners, *lattice.random(quarter, rng, CHAINS - 2)])
+
+
 class Demo:
     """Pb(Sc,Ta)O3 by the expansion that a surrogate chain of the bundled potential learns."""
 
@@ -187,7 +221,9 @@ class Mace(Demo):
         return SurrogateChain(potential, Canonical(lattice, temperature))
 
 
-SYSTEMS = {"rock-salt": RockSalt, "potts": Potts, "demo": Demo, "mace": Mace}
+SYSTEMS = {
+    "rock-salt": RockSalt, "potts": Potts, "fcc": FaceCentred, "demo": Demo, "mace": Mace,
+}  # fmt: skip
 
 
 # ---- sampling and storage -------------------------------------------------------------------
