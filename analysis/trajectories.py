@@ -177,6 +177,7 @@ class _Source:
     ) -> None:
         self._lattice, self._index, self._name = lattice, index, name
         self._temperature = temperature
+        self._own: float | None = None
         self._reader = FrameReader(lattice, tolerance)
         self.ensemble: str | None = None
         self.notes: list[str] = []
@@ -191,6 +192,8 @@ class _Source:
             if positions:
                 draw |= {"positions": self._reader.positions(atoms), "cell": atoms.cell.array}
             ours = all(name in atoms.info for name in _OURS)
+            if ours:
+                self._require_one_temperature(atoms.info.get("temperature"), number)
             where = self._coordinates(atoms.info, ours)
             first = where if first is None else first
             if not ours and where != first:
@@ -261,6 +264,15 @@ class _Source:
             return self._reader(atoms)
         except InputError as error:
             raise InputError(f"frame {number} of {self._name}: {error}") from error
+
+    def _require_one_temperature(self, own: float | None, number: int) -> None:
+        """Refuse to give one temperature to draws that say they are from several."""
+        self._own = own if number == 0 else self._own
+        if self._temperature is not None and own != self._own:
+            raise InputError(
+                f"frame {number} of {self._name} is at {own} K, the first at {self._own} K: one "
+                "temperature for all of them would merge points; leave it out"
+            )
 
     def _coordinates(self, info: Mapping[str, Any], ours: bool) -> dict[str, float]:
         """Coordinates that parameters name; mchammer's chemical potentials name no sublattice."""

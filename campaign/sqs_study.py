@@ -15,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..analysis import SpecialQuasirandom, SQSComparison, compare_sqs, generate_sqs
+from ..analysis.sqs.comparison import require_one_composition
 from ..analysis.sqs.results import Compared
 from ..errors import InputError
 from ..lattice import Lattice
@@ -116,6 +117,7 @@ def compare_run(
     drawn = [point for point in run.points if point.sizes.get("draw", 0)]
     if not drawn:
         raise InputError("the run holds no draws yet; let it sample before it is compared")
+    require_one_composition(run)
     first = np.asarray(drawn[0]["occupation"].isel(draw=0, chain=0)).astype(np.int8)
     lattice = run.lattice
     composition = {

@@ -99,6 +99,13 @@ def test_files_of_several_temperatures_are_points(swept, tmp_path):
     assert [dict(p.sizes)["chain"] for p in given.points] == [2]
 
 
+def test_one_temperature_is_not_given_to_draws_of_several(swept, tmp_path):
+    run, _ = swept
+    export_run(run, tmp_path / "run.traj")
+    with pytest.raises(InputError, match="one temperature for all of them would merge points"):
+        read_trajectory(tmp_path / "run.traj", run.lattice, temperature=5.0)
+
+
 def test_a_thinned_trajectory_is_the_thinned_run(swept, tmp_path):
     run, _ = swept
     export_run(run, tmp_path / "run.traj")
@@ -552,7 +559,7 @@ def test_a_file_is_analysed_with_the_lattice_of_a_campaign(exported, capsys):
         (["run.extxyz", "--lattice", "campaign.toml", "--start", "1000"], "no draws are left"),
         (["run.extxyz", "--lattice", "campaign.toml", "--ensemble", "nve"], "'nve' is not known"),
         (["folder", "--temperature", "900"], "for trajectory files"),
-        (["folder", "other"], "one run directory"),
+        (["folder", "other"], "no run directory folder"),
     ],
 )
 def test_bad_input_of_a_trajectory_is_one_line(exported, arguments, message, capsys):

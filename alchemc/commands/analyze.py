@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "print_results", "results_of", "verdict"]
 
-_TOLD = ("unfinished", "ensemble-unknown", "burn-in", "trajectory")
+_TOLD = ("unfinished", "ensemble-unknown", "burn-in", "trajectory", "order-left-out")
 """Codes of caveats that are printed though they are not critical."""
 
 

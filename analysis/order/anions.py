@@ -14,8 +14,9 @@ from ase.formula import non_metals
 from ...errors import InputError
 from ...lattice import Lattice
 from ..estimates import as_chains, describe, measured, sites_of, species_labels
+from ..wording import with_error
 from .first_shells import first_shells
-from .statements import doubt, with_error
+from .statements import doubt
 
 __all__ = ["anion_environments"]
 

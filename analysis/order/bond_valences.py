@@ -13,9 +13,10 @@ from ase.neighborlist import neighbor_list
 from ...errors import InputError
 from ...lattice import VACANCY, Lattice
 from ..estimates import LazyChains, as_chains, blocks_of_draws, describe
+from ..wording import with_error
 from .bond_valence_table import OXYGEN_R0, USUAL_B
 from .moving import MovingAtoms
-from .statements import doubt, with_error
+from .statements import doubt
 from .stretches import Stretches
 
 __all__ = ["bond_valence_sums"]

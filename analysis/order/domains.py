@@ -14,8 +14,9 @@ from ...lattice import Lattice
 from ...neighbours import PeriodicTree
 from ...sublattice import is_number, is_whole
 from ..estimates import as_chains, describe, measured, sites_of, species_labels
+from ..wording import with_error
 from .registered import ordered_arrangement, variants_of
-from .statements import doubt, with_error
+from .statements import doubt
 
 __all__ = ["DomainMap", "domain_map", "domains"]
 

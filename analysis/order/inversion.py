@@ -10,8 +10,9 @@ import xarray as xr
 from ...errors import InputError
 from ...lattice import Lattice
 from ..estimates import describe, measured, species_labels
+from ..wording import with_error
 from .first_shells import first_shells
-from .statements import doubt, with_error
+from .statements import doubt
 
 __all__ = ["inversion_degree", "tetrahedral_sites"]
 

@@ -13,8 +13,9 @@ from ...errors import InputError
 from ...lattice import Lattice
 from ...sublattice import is_whole
 from ..estimates import as_chains, blocks_of_draws, describe, sites_of
+from ..wording import with_error
 from .commensurate import NAMED_ORDERS, ordering_vector
-from .statements import doubt, with_error
+from .statements import doubt
 from .stretches import Stretches
 
 __all__ = ["Variants", "ordered_arrangement", "site_order", "variants_of"]

@@ -12,8 +12,9 @@ import xarray as xr
 from ...errors import InputError
 from ...lattice import VACANCY, Lattice
 from ..estimates import describe
+from ..wording import with_error
 from .amplitudes import UNITS, Sample, Weights, scattering_weights
-from .statements import doubt, with_error
+from .statements import doubt
 from .wave_vectors import WaveVectors, chosen_sublattices, wave_vectors
 
 __all__ = ["partial_structure_factors", "structure_factor"]

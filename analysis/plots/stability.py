@@ -189,8 +189,10 @@ def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figur
         )  # fmt: skip
     axes.set_xlim(0.0, 1.0)
     figure = _labelled(axes, diagram.axis, "Temperature (K)")
-    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "columnspacing": 1.0}
-    axes.legend(frameon=False, fontsize="x-small", handletextpad=0.3, **above)
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.0,
+        frameon=False, fontsize="x-small", handletextpad=0.3,
+    )  # fmt: skip
     return figure
 
 

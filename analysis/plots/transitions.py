@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...errors import InputError
-from ..stability.ordering_result import OrderingTemperature, with_error
+from ..stability.ordering_result import OrderingTemperature
+from ..wording import with_error
 from .results import COLOURS, COLUMN, MARKERS
 
 __all__ = [

@@ -37,7 +37,7 @@ from .measures import (
 from .results import SQSComparison
 from .structures import SpecialQuasirandom, measured_sqs
 
-__all__ = ["compare_sqs"]
+__all__ = ["compare_sqs", "require_one_composition"]
 
 SAME_ENERGY = 1e-4  # eV per site: single precision on another machine stays below
 TOLERANCES = {"1": 0.05, "eV/Å": 0.02}
@@ -133,12 +133,7 @@ def compare_sqs(
     True
     """
     _check_numbers(n_shells, n_random, n_evaluated, tolerance, seed)
-    free = open_sublattices(run)
-    if free:
-        raise InputError(
-            f"the composition of sublattice {free[0]!r} fluctuates in this run, an SQS has one: "
-            "compare with a canonical run of its composition"
-        )
+    require_one_composition(run)
     lattice, here = run.lattice, temperatures_of(run)
     first = np.asarray(as_chains(lattice, here[0].occupations[0])[0, 0])
     structures = _structures(lattice, first, sqs, cutoffs, seed)
@@ -179,6 +174,16 @@ def compare_sqs(
         landscape=landscape_of(run),
         caveats=(*_caveats(run, here, structures, model), *settings.left_out),
     )
+
+
+def require_one_composition(run: Run) -> None:
+    """Refuse a run whose composition fluctuates."""
+    free = open_sublattices(run)
+    if free:
+        raise InputError(
+            f"the composition of sublattice {free[0]!r} fluctuates in this run, an SQS has one: "
+            "compare with a canonical run of its composition"
+        )
 
 
 def _check_numbers(

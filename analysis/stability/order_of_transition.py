@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ase.units import kB
 
+from ..wording import with_error
 from .multi_histogram import Curves, MultiHistogram
 
 __all__ = ["Barrier", "Evidence", "barrier", "order_of_transition"]
@@ -157,7 +158,7 @@ def order_of_transition(
 def _of_barriers(barriers: Sequence[Barrier]) -> Evidence:
     heights = np.array([one.height[0] for one in barriers])
     errors = np.array([one.error for one in barriers])
-    listed = ", ".join(f"{h:.2f} ± {e:.2f}" for h, e in zip(heights, errors, strict=True))
+    listed = ", ".join(with_error(h, e) for h, e in zip(heights, errors, strict=True))
     growth, error = heights[-1] - heights[0], float(np.hypot(errors[0], errors[-1]))
     seen = heights[-1] > SIGMAS * errors[-1]
     if seen and growth > SIGMAS * error and heights[-1] > heights[-2]:
@@ -183,7 +184,7 @@ def _of_heat_capacity(
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     exponents = weights @ peaks[-3:]
     value, error = float(exponents[0]), float(exponents[1:].std())
-    text = f"The maximum of the heat capacity per site grows as L^({value:.2f} ± {error:.2f})"
+    text = f"The maximum of the heat capacity per site grows as L^({with_error(value, error)})"
     if value - 2 * error > STEEP * dimension:
         return Evidence("heat capacity", FIRST, f"{text}, nearly as the volume, L^{dimension}.")
     if value + 2 * error < FLAT * dimension:
@@ -199,7 +200,11 @@ def _of_cumulant(curves: Sequence[Curves]) -> Evidence:
         depth = np.minimum(u[0], u[-1]) - u.min(axis=0)
         depths.append(float(depth[0]))
         errors.append(float(np.hypot(depth[1:].std(), depth[1:].mean() - depth[0])))
-    listed = ", ".join(f"{d:.2f} ± {e:.2f}" for d, e in zip(depths, errors, strict=True))
+    if not any(depths):
+        return Evidence("cumulant", None, "The cumulant has no minimum at any size.")
+    listed = ", ".join(
+        with_error(d, e) if e > 0 else f"{d:.2g}" for d, e in zip(depths, errors, strict=True)
+    )
     deepens = depths[-1] - depths[0] > SIGMAS * np.hypot(errors[0], errors[-1])
     if depths[-1] > SIGMAS * errors[-1] and deepens:
         text = f"The cumulant has a minimum that deepens with size: {listed}."

@@ -12,10 +12,11 @@ import xarray as xr
 from scipy.stats import chi2 as chi_square
 
 from ..caveats import Caveat
+from ..wording import decimals, with_error
 from .finite_size import Estimate
 from .order_of_transition import CONTINUOUS, FIRST, Evidence
 
-__all__ = ["Combined", "OrderingTemperature", "combined", "with_error"]
+__all__ = ["Combined", "OrderingTemperature", "combined"]
 
 OF_A_SIZE = {"heat capacity": "the maximum of the heat capacity", "order": "the order parameter"}
 
@@ -144,10 +145,19 @@ class OrderingTemperature:
             )
         n = [row["n_sites"] for row in self.sizes]
         return (
-            f"{what} of the infinite crystal is at {value} (statistical "
-            f"{self.error_statistical:.2g}, systematic {self.error_systematic:.2g}), from "
+            f"{what} of the infinite crystal is at {value} ({self._parts_of_error()}), from "
             f"{len(n)} sizes of {n[0]:,} to {n[-1]:,} sites."
         )
+
+    def _parts_of_error(self) -> str:
+        """Say what the error consists of, to its digits, and by how much it was widened."""
+        parts = (self.error_statistical, self.error_systematic)
+        digits = decimals(self.error) if self.error > 0 else 2
+        text = f"statistical {parts[0]:,.{digits}f}, systematic {parts[1]:,.{digits}f}"
+        widened = self.error / math.hypot(*parts) if any(parts) else 1.0
+        if widened > 1.05:
+            text += f", widened {widened:.1f} times because the estimates disagree"
+        return text
 
     def _of_verdict(self) -> str:
         reasons = " ".join(one.text for one in self.evidence)
@@ -194,17 +204,3 @@ class OrderingTemperature:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def with_error(value: float, error: float) -> str:
-    """Value and error, to the second digit of the error.
-
-    Examples
-    --------
-    >>> with_error(1047.0815, 0.314), with_error(0.46548, 0.0021), with_error(21.7, float("nan"))
-    ('1,047.08 ± 0.31', '0.4655 ± 0.0021', '21.7 (error unknown)')
-    """
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:,.6g} (error unknown)"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:,.{digits}f} ± {error:,.{digits}f}"
