@@ -152,11 +152,9 @@ def draw_figure(figure: Figure, axes: Axes | None = None) -> Drawing:
     >>> draw_figure(Figure("Order", "Temperature (K)", "|ψ|²", [series])).axes[0].get_ylabel()
     '|ψ|²'
     """
-    from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
+    from ..analysis.plots.style import axes_of, figure_of  # noqa: PLC0415
 
-    from ..analysis.plots.results import COLUMN  # noqa: PLC0415
-
-    axes = axes if axes is not None else Drawing(figsize=COLUMN, layout="constrained").add_subplot()
+    axes = axes_of(axes)
     for low, high in figure.bands:
         axes.axvspan(low, high, color="#0072B2", alpha=0.1, linewidth=0)
     if figure.values is not None:
@@ -164,9 +162,7 @@ def draw_figure(figure: Figure, axes: Axes | None = None) -> Drawing:
     for k, series in enumerate(figure.series):
         _draw_series(axes, series, series.colour if series.colour is not None else k)
     _set_axes(axes, figure)
-    drawing = axes.get_figure()
-    assert isinstance(drawing, Drawing)  # noqa: S101  (a subfigure has no file of its own)
-    return drawing
+    return figure_of(axes)
 
 
 def _set_axes(axes: Axes, figure: Figure) -> None:
@@ -220,7 +216,7 @@ def _draw_map(axes: Axes, figure: Figure) -> None:
 
 def _draw_series(axes: Axes, series: Series, k: int) -> None:
     """Draw a line, its error bars, and marks; open ones did not converge."""
-    from ..analysis.plots.results import COLOURS, MARKERS  # noqa: PLC0415
+    from ..analysis.plots.style import COLOURS, MARKERS, marks  # noqa: PLC0415
 
     colour = COLOURS[k % 6]
     x, y = (np.array([np.nan if v is None else v for v in part]) for part in (series.x, series.y))
@@ -241,8 +237,4 @@ def _draw_series(axes: Axes, series: Series, k: int) -> None:
     if not marked:
         return
     good = np.array(series.converged if series.converged is not None else [True] * len(x), bool)
-    for mask, face in ((good, colour), (~good, "white")):
-        axes.plot(
-            x[mask], y[mask], MARKERS[k % 6], color=colour, markerfacecolor=face, markersize=4.5,
-            zorder=3,
-        )  # fmt: skip
+    marks(axes, x, y, good, MARKERS[k % 6], colour)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from alchemc import builders
 from alchemc.analysis import analyze_run, plots
-from alchemc.analysis.plots.results import COLOURS, MARKERS
 from alchemc.analysis.plots.structure import scene_of, species_colours
+from alchemc.analysis.plots.style import COLOURS, MARKERS
 from alchemc.campaign.export import export_run
 from alchemc.campaign.report_figures import draw_figure, write_figures
 from alchemc.campaign.report_parts import Figure, Section, Series

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...lattice import Lattice
-from .results import COLOURS
 from .structure import draw_scene, scene_of, species_colours
+from .style import COLOURS
 
 __all__ = ["Frame", "ordering_frames"]
 

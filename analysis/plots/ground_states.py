@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ...errors import InputError
 from ..stability.ground_state_search import GroundStates
-from .results import COLOURS, COLUMN
+from .style import COLOURS, COLUMN, axes_of, figure_of, finished
 
 __all__ = ["plot_ground_states"]
 
@@ -55,18 +55,13 @@ def plot_ground_states(found: GroundStates, axes: Axes | None = None) -> Figure:
             f"{len(varying)} fractions vary ({', '.join(found.labels)}); a hull is drawn over one "
             "or two"
         )
-    if axes is None:
-        size = COLUMN if len(varying) == 1 else PLANE
-        axes = Figure(figsize=size, layout="constrained").add_subplot()
-    (_over_a_line if len(varying) == 1 else _over_a_plane)(found, varying, axes)
-    axes.set_xlabel(f"Fraction of {found.labels[varying[0]]}")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure
+    axes = axes_of(axes, COLUMN if len(varying) == 1 else PLANE)
+    label = (_over_a_line if len(varying) == 1 else _over_a_plane)(found, varying, axes)
+    return finished(axes, f"Fraction of {found.labels[varying[0]]}", label)
 
 
-def _over_a_line(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
+def _over_a_line(found: GroundStates, varying: np.ndarray, axes: Axes) -> str:
+    """Draw formation energies, and return what the vertical axis is."""
     x = found.composition[:, varying[0]]
     energy = 1000.0 * found.formation_energy_per_site
     low = np.zeros(len(found), dtype=bool)
@@ -75,7 +70,7 @@ def _over_a_line(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
     axes.axhline(0.0, color="0.6", linewidth=0.8)
     axes.plot(x[~low], energy[~low], "o", color="0.55", markersize=3.5, markerfacecolor="white")
     axes.plot(x[corners], energy[corners], "-", color=COLOURS[0], linewidth=1.2)
-    axes.plot(x[low], energy[low], "o", color=COLOURS[0], markersize=5, label="on the hull")
+    axes.plot(x[low], energy[low], "o", color=COLOURS[0], markersize=5)
     for index in [i for i, d in found.depths.items() if d > found.tolerance][:NAMED]:
         side = int(np.sign(np.round(x[index] - x.mean(), 6)))  # away from the line to the next
         axes.annotate(
@@ -84,7 +79,7 @@ def _over_a_line(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
             fontsize="x-small",
         )  # fmt: skip
     axes.margins(y=0.14)
-    axes.set_ylabel("Formation energy\n(meV per site)")
+    return "Formation energy\n(meV per site)"
 
 
 def _name(found: GroundStates, index: int) -> str:
@@ -94,7 +89,8 @@ def _name(found: GroundStates, index: int) -> str:
     return ", ".join(filter(None, orders)) or found.arrangement(index).formula
 
 
-def _over_a_plane(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
+def _over_a_plane(found: GroundStates, varying: np.ndarray, axes: Axes) -> str:
+    """Draw distances from the hull, and return what the vertical axis is."""
     x, y = found.composition[:, varying].T
     for facet in found.hull.facets:
         ring = np.append(facet, facet[0])
@@ -104,8 +100,6 @@ def _over_a_plane(found: GroundStates, varying: np.ndarray, axes: Axes) -> None:
         x[order], y[order], c=1000.0 * found.above_hull_per_site[order], cmap="cividis_r",
         s=18, zorder=2, edgecolors="0.3", linewidths=0.3,
     )  # fmt: skip
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101
-    figure.colorbar(points, ax=axes, label="Above the hull (meV per site)")
-    axes.set_ylabel(f"Fraction of {found.labels[varying[1]]}")
+    figure_of(axes).colorbar(points, ax=axes, label="Above the hull (meV per site)")
     axes.set_aspect("equal")
+    return f"Fraction of {found.labels[varying[1]]}"

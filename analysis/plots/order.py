@@ -12,7 +12,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from ...errors import InputError
-from .results import COLOURS, COLUMN, MARKERS
+from .results import along
+from .short_range import chosen_pair
+from .style import COLOURS, MARKERS, axes_of, figure_of, finished, marks
 
 __all__ = [
     "plot_diffuse_path",
@@ -70,7 +72,7 @@ def plot_structure_factor_map(
             f"the table holds no map of {quantity!r}; give one from structure_factor_map and mean, "
             "diffuse, diffuse_laue or bragg"
         )
-    axes = axes if axes is not None else _new_axes((3.6, 2.9))
+    axes = axes_of(axes, (3.6, 2.9))
     values = table[quantity].to_numpy().T
     largest = np.nanmax(values, initial=0.0)
     if not np.isfinite(values).any():
@@ -90,7 +92,7 @@ def plot_structure_factor_map(
     axes.set_xlabel(_axis_name(table.attrs["u"]))
     axes.set_ylabel(_axis_name(table.attrs["v"]))
     axes.set_title(_plane_name(table), fontsize="small")
-    figure = _figure(axes)
+    figure = figure_of(axes)
     units = "Laue units" if quantity == "diffuse_laue" else table.attrs["units"]
     kind = {"mean": "Intensity", "bragg": "Bragg intensity"}.get(quantity, "Diffuse intensity")
     figure.colorbar(image, ax=axes, label=f"{kind} per site ({units})")
@@ -137,7 +139,7 @@ def plot_diffuse_path(
     named = {"": tables} if isinstance(tables, xr.Dataset) else dict(tables)
     if not named or any("distance" not in table.coords for table in named.values()):
         raise InputError("the tables hold no path; give those of diffuse_path")
-    axes = axes if axes is not None else _new_axes(COLUMN)
+    axes = axes_of(axes)
     for k, (name, table) in enumerate(named.items()):
         kept = ~table["fundamental"].to_numpy()
         colour = COLOURS[k % len(COLOURS)]
@@ -162,8 +164,7 @@ def plot_diffuse_path(
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set_ylabel("Diffuse intensity (Laue units)")
-    return _finished(axes, any(named))
+    return finished(axes, "", "Diffuse intensity (Laue units)")
 
 
 def plot_environments(
@@ -203,7 +204,7 @@ def plot_environments(
     along = sorted(tables)
     if not along or len({tuple(t["environment"].to_numpy()) for t in tables.values()}) != 1:
         raise InputError("give tables of anion_environments of one lattice and anion, one or more")
-    axes = axes if axes is not None else _new_axes(COLUMN)
+    axes = axes_of(axes)
     kinds = tables[along[0]]["environment"].to_numpy().tolist()
     shown = 0
     for kind in kinds:
@@ -218,9 +219,7 @@ def plot_environments(
         axes.plot(along, random, ":", color=colour, linewidth=0.9)
         shown += 1
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(title)
-    axes.set_ylabel(f"Fraction of {tables[along[0]].attrs['anion']}")
-    return _finished(axes, named=True)
+    return finished(axes, title, f"Fraction of {tables[along[0]].attrs['anion']}")
 
 
 def plot_warren_cowley_shells(
@@ -256,20 +255,14 @@ def plot_warren_cowley_shells(
     'Warren–Cowley α, B: Sc–Ta'
     """
     points = results["points"]
-    pairs = {row["pair"]: row["unlike"] for point in points for row in point["warren_cowley"]}
-    if not pairs or pair not in {None, *pairs}:
-        known = ", ".join(pairs) or "none; take shells=4"
-        raise InputError(
-            f"no Warren–Cowley parameters of the pair {pair!r}; the results hold {known}"
-        )
-    chosen = pair or max(pairs, key=lambda name: pairs[name])
+    chosen = chosen_pair(results, pair)
     rows = [
         (point.get("value", point["temperature"]), row)
         for point in points
         for row in point["warren_cowley"]
         if row["pair"] == chosen
     ]
-    axes = axes if axes is not None else _new_axes(COLUMN)
+    axes = axes_of(axes)
     axes.axhline(0.0, color="0.6", linewidth=0.8)
     for k, shell in enumerate(sorted({row["shell"] for _, row in rows})):
         found = sorted(((x, row) for x, row in rows if row["shell"] == shell), key=lambda f: f[0])
@@ -278,9 +271,7 @@ def plot_warren_cowley_shells(
         name = f"{shell}: {found[0][1]['distance']:.2f} Å"
         x = np.array([value for value, _ in found], dtype=float)
         _marked(axes, x, means.astype(float), errors.astype(float), converged, name, k)
-    axes.set_xlabel((results.get("layout") or {}).get("title", "Temperature (K)"))
-    axes.set_ylabel(f"Warren–Cowley α, {chosen}")
-    return _finished(axes, named=True)
+    return finished(axes, along(results), f"Warren–Cowley α, {chosen}")
 
 
 def _marked(  # noqa: PLR0917
@@ -297,33 +288,7 @@ def _marked(  # noqa: PLR0917
     bars = np.where(np.isfinite(errors), errors, 0.0)
     style = STYLES[k % len(STYLES)]
     axes.errorbar(x, means, bars, label=name, color=colour, linewidth=1.2, ls=style, capsize=2)
-    for mask, face in ((converged, colour), (~converged, "white")):
-        axes.plot(
-            x[mask],
-            means[mask],
-            marker,
-            color=colour,
-            markerfacecolor=face,
-            markersize=4.5,
-            zorder=3,
-        )
-
-
-def _new_axes(size: tuple[float, float]) -> Axes:
-    return Figure(figsize=size, layout="constrained").add_subplot()
-
-
-def _figure(axes: Axes) -> Figure:
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure
-
-
-def _finished(axes: Axes, named: bool) -> Figure:
-    axes.spines[["top", "right"]].set_visible(False)
-    if named:
-        axes.legend(frameon=False, fontsize="small")
-    return _figure(axes)
+    marks(axes, x, means, converged, marker, colour)
 
 
 def _axis_name(vector: list[float]) -> str:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ...errors import InputError
 from ..overview import relative_energies
+from .style import COLOURS, MARKERS, axes_of, finished, marks
 
 __all__ = [
     "plot_acceptance",
@@ -22,11 +23,6 @@ __all__ = [
     "plot_heat_capacity",
     "plot_order",
 ]
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "D", "s", "^", "v", "p")
-COLUMN = (3.4, 2.6)
-"""Width and height in inches of a figure for one column of a journal."""
 
 
 def plot_order(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
@@ -60,7 +56,7 @@ def plot_order(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
     names = list(points[0]["orders"])
     if not names:
         raise InputError("the results hold no order; name one that fits the cell in orders=…")
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     lines = _lines(results)
     for line, (k, name) in product(lines, enumerate(names)):
         numbers = [points[i]["orders"][name] for i in line.points]
@@ -130,7 +126,7 @@ def plot_binder(results: Mapping[str, Any], axes: Axes | None = None) -> Figure:
     names = list(results["points"][0]["binder"])
     if not names:
         raise InputError("the results hold no order; name one that fits the cell in orders=…")
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for line, (k, name) in product(_lines(results), enumerate(names)):
         numbers = [results["points"][i]["binder"][name] for i in line.points]
         colour = k if len(names) > 1 else line.curve
@@ -194,7 +190,7 @@ def plot_composition(results: Mapping[str, Any], axes: Axes | None = None) -> Fi
     names = list(points[0]["fractions"])
     if not names:
         raise InputError("the run keeps its composition, so there is nothing to draw; plot_order")
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for line, (k, name) in product(_lines(results), enumerate(names)):
         label = _joined(name if len(names) > 1 else "", line.name)
         numbers = [points[i]["fractions"][name] for i in line.points]
@@ -227,7 +223,7 @@ def plot_free_energy_slope(results: Mapping[str, Any], axes: Axes | None = None)
     pairs = [(name, species) for name, row in slopes.items() for species in row]
     if not pairs:
         raise InputError("slopes of the free energy come from variance-constrained runs only")
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for line, (k, (name, species)) in product(_lines(results), enumerate(pairs)):
         label = _joined(f"{species} on {name}" if len(pairs) > 1 else "", line.name)
         fractions = [points[i]["composition"][name][species] for i in line.points]
@@ -281,15 +277,11 @@ def _single(
     label: str,
     axes: Axes | None,
 ) -> Figure:
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for line in _lines(results):
         here = [numbers[i] for i in line.points]
         _draw(axes, line.values, here, line.name, line.curve, line.back)
     return _finish(axes, label, results)
-
-
-def _new_axes() -> Axes:
-    return Figure(figsize=COLUMN, layout="constrained").add_subplot()
 
 
 def _draw(  # noqa: PLR0917
@@ -314,24 +306,13 @@ def _draw(  # noqa: PLR0917
         [], [], style, marker=MARKERS[k % 6], color=colour, linewidth=1.2, markersize=4.5,
         markerfacecolor="white" if back else colour, label=name or None,
     )  # fmt: skip
-    for mask, face in ((~open_ones, colour), (open_ones, "white")):
-        axes.plot(
-            np.asarray(values)[mask],
-            means[mask],
-            MARKERS[k % 6],
-            color=colour,
-            markerfacecolor=face,
-            markersize=4.5,
-            zorder=3,
-        )
+    marks(axes, np.asarray(values), means, ~open_ones, MARKERS[k % 6], colour)
 
 
 def _finish(axes: Axes, label: str, results: Mapping[str, Any]) -> Figure:
-    axes.set_xlabel((results.get("layout") or {}).get("title", "Temperature (K)"))
-    axes.set_ylabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize="small")
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure
+    return finished(axes, along(results), label)
+
+
+def along(results: Mapping[str, Any]) -> str:
+    """Title of what the points of a run lie along."""
+    return str((results.get("layout") or {}).get("title", "Temperature (K)"))

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from ...errors import InputError
-from .results import COLOURS, MARKERS, _finish, _new_axes
+from .style import COLOURS, MARKERS, axes_of, finished, marks
 
 __all__ = ["plot_series", "plot_warren_cowley"]
 
@@ -53,23 +53,29 @@ def plot_warren_cowley(
     'Warren–Cowley α, B: Sc–Ta'
     """
     points = results["points"]
+    chosen = chosen_pair(results, pair)
+    axes = axes_of(axes)
+    axes.axhline(0.0, color="0.6", linewidth=0.8)
+    for k, point in enumerate(points):
+        rows = [row for row in point["warren_cowley"] if row["pair"] == chosen]
+        colour = SEQUENCE(k / max(len(points) - 1, 1))
+        _shells(axes, rows, point["written"], colour, MARKERS[k % 6])
+    figure = finished(axes, "Distance (Å)", f"Warren–Cowley α, {chosen}")
+    if len(points) > 1:
+        axes.legend(frameon=False, fontsize="x-small", ncols=1 + (len(points) > 6))
+    return figure
+
+
+def chosen_pair(results: Mapping[str, Any], pair: str | None) -> str:
+    """Pair of species to draw: the one asked for, else the first of unlike ones."""
+    points = results["points"]
     pairs = {row["pair"]: row["unlike"] for point in points for row in point["warren_cowley"]}
     if not pairs or pair not in {None, *pairs}:
         known = ", ".join(pairs) or "none; take shells=4"
         raise InputError(
             f"no Warren–Cowley parameters of the pair {pair!r}; the results hold {known}"
         )
-    chosen = pair or max(pairs, key=lambda name: pairs[name])
-    axes = axes if axes is not None else _new_axes()
-    axes.axhline(0.0, color="0.6", linewidth=0.8)
-    for k, point in enumerate(points):
-        rows = [row for row in point["warren_cowley"] if row["pair"] == chosen]
-        colour = SEQUENCE(k / max(len(points) - 1, 1))
-        _shells(axes, rows, point["written"], colour, MARKERS[k % 6])
-    figure = _finish(axes, f"Warren–Cowley α, {chosen}", {"layout": {"title": "Distance (Å)"}})
-    if len(points) > 1:
-        axes.legend(frameon=False, fontsize="x-small", ncols=1 + (len(points) > 6))
-    return figure
+    return pair or max(pairs, key=lambda name: pairs[name])
 
 
 def _shells(axes: Axes, rows: list[Mapping[str, Any]], name: str, colour: Any, mark: str) -> None:
@@ -79,10 +85,7 @@ def _shells(axes: Axes, rows: list[Mapping[str, Any]], name: str, colour: Any, m
     axes.errorbar(distances, means, errors, color=colour, linewidth=1.0, capsize=2)
     axes.plot([], [], "-", marker=mark, color=colour, markersize=4, label=name)
     good = np.array([row["converged"] for row in rows], bool)
-    for mask, face in ((good, colour), (~good, "white")):
-        axes.plot(
-            distances[mask], means[mask], mark, color=colour, markerfacecolor=face, markersize=4
-        )
+    marks(axes, distances, means, good, mark, colour, size=4)
 
 
 def plot_series(values: np.ndarray, label: str, axes: Axes | None = None) -> Figure:
@@ -115,7 +118,7 @@ def plot_series(values: np.ndarray, label: str, axes: Axes | None = None) -> Fig
     values = np.asarray(values, float)
     if values.ndim != 2:
         raise InputError(f"a series has shape {values.shape}: give [n_draws, n_chains]")
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for k, chain in enumerate(values.T):
         axes.plot(
             chain,
@@ -124,4 +127,4 @@ def plot_series(values: np.ndarray, label: str, axes: Axes | None = None) -> Fig
             linewidth=0.7,
             label=f"chain {k + 1}" if 1 < values.shape[1] <= 6 else None,
         )
-    return _finish(axes, label, {"layout": {"title": "Draw"}})
+    return finished(axes, "Draw", label)

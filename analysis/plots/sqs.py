@@ -11,11 +11,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ...errors import InputError
-from .results import COLOURS, COLUMN, MARKERS
+from .style import COLOURS, MARKERS, axes_of, finished, marks
 
 __all__ = ["plot_sqs_clusters", "plot_sqs_energy", "plot_sqs_short_range"]
 
 ENSEMBLE, SQS, RANDOM = COLOURS[0], COLOURS[1], COLOURS[2]
+KELVIN = "Temperature (K)"
 
 
 def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figure:
@@ -55,7 +56,7 @@ def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figur
     """
     row = _of_kind(found, "energy")[0]
     zero = row["random"]["mean"]
-    axes = _axes(axes)
+    axes = axes_of(axes)
     points = row["points"]
     kelvins = np.array([point["temperature"] for point in points])
     means = np.array([1e3 * (point["mean"] - zero) for point in points])
@@ -69,7 +70,7 @@ def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figur
     for crossing in row["representative"]:
         if crossing["resolved"] and crossing["temperature"] <= 1.2 * kelvins.max():
             axes.axvline(crossing["temperature"], color=SQS, linewidth=0.9, linestyle="--")
-    return _finished(axes, "Energy (meV per site)")
+    return finished(axes, KELVIN, "Energy (meV per site)")
 
 
 def plot_sqs_short_range(
@@ -105,7 +106,7 @@ def plot_sqs_short_range(
         (int(shell), row) for (name, shell), row in zip(names, rows, strict=True) if name == chosen
     ]
     shells = [shell for shell, _ in kept]
-    axes = _axes(axes)
+    axes = axes_of(axes)
     kelvins = [point["temperature"] for point in kept[0][1]["points"]]
     for k, kelvin in enumerate(kelvins):
         share = k / max(1, len(kelvins) - 1)
@@ -127,8 +128,7 @@ def plot_sqs_short_range(
         zorder=3,
     )  # fmt: skip
     axes.set_xticks(shells)
-    axes.set_xlabel("Shell")
-    return _finished(axes, f"Warren–Cowley α, {chosen}", horizontal=None)
+    return finished(axes, "Shell", f"Warren–Cowley α, {chosen}")
 
 
 def plot_sqs_clusters(found: Mapping[str, Any], axes: Axes | None = None) -> Figure:
@@ -152,12 +152,12 @@ def plot_sqs_clusters(found: Mapping[str, Any], axes: Axes | None = None) -> Fig
     if not rows:
         raise InputError("cluster vectors were not compared: there is nothing to draw")
     points = _of_kind(found, "cluster")[0]["points"]
-    axes = _axes(axes)
+    axes = axes_of(axes)
     marks = [dict(point, error=row["error"]) for point, row in zip(points, rows, strict=True)]
     means = np.array([row["mean"] for row in rows])
     _markers(axes, marks, means, 1.0, ENSEMBLE, "")
     axes.set_ylim(bottom=0)
-    return _finished(axes, "Difference of cluster vectors (rms)")
+    return finished(axes, KELVIN, "Difference of cluster vectors (rms)")
 
 
 def _of_kind(found: Mapping[str, Any], kind: str) -> list[Any]:
@@ -165,10 +165,6 @@ def _of_kind(found: Mapping[str, Any], kind: str) -> list[Any]:
     if not rows:
         raise InputError(f"no quantity of kind {kind!r} was compared: there is nothing to draw")
     return rows
-
-
-def _axes(axes: Axes | None) -> Axes:
-    return Figure(figsize=COLUMN, layout="constrained").add_subplot() if axes is None else axes
 
 
 def _markers(  # noqa: PLR0917
@@ -186,11 +182,7 @@ def _markers(  # noqa: PLR0917
         kelvins, means, errors, color=colour, linewidth=1.2, capsize=2, label=label or None
     )
     good = np.array([bool(point["converged"]) for point in points])
-    for mask, face in ((good, colour), (~good, "white")):
-        axes.plot(
-            kelvins[mask], means[mask], MARKERS[0],
-            color=colour, markerfacecolor=face, markersize=4.5, zorder=3,
-        )  # fmt: skip
+    marks(axes, kelvins, means, good, MARKERS[0], colour)
 
 
 def _band(  # noqa: PLR0917
@@ -205,15 +197,3 @@ def _band(  # noqa: PLR0917
 def _between(first: str, second: str, share: float) -> tuple[float, ...]:
     rows = zip(to_rgb(first), to_rgb(second), strict=True)
     return tuple((1 - share) * a + share * b for a, b in rows)
-
-
-def _finished(axes: Axes, label: str, horizontal: str | None = "Temperature (K)") -> Figure:
-    if horizontal is not None:
-        axes.set_xlabel(horizontal)
-    axes.set_ylabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize="small")
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure

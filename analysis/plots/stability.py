@@ -15,7 +15,7 @@ from ..stability.hull import lower_hull
 from ..stability.mixing import mixing_free_energy
 from ..stability.phase_diagram import PhaseDiagram
 from ..stability.two_phases import equal_weight, fraction_distribution
-from .results import COLOURS, MARKERS, _finish, _new_axes
+from .style import COLOURS, MARKERS, axes_of, finished
 
 __all__ = ["plot_fraction_distribution", "plot_mixing", "plot_phase_diagram"]
 
@@ -56,7 +56,7 @@ def plot_mixing(
     if temperatures is not None:
         chosen = [free.at(t) for t in temperatures]  # type: ignore[assignment]
     table = mixing_free_energy(free)
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for k, t in enumerate(chosen):
         values = 1e3 * table["mixing"].to_numpy()[t]
         errors = 1e3 * table["mixing_error"].to_numpy()[t]
@@ -109,7 +109,7 @@ def plot_fraction_distribution(
         If several fractions vary or a temperature is unknown.
     """
     axis = free.one_axis()
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     lowest = np.inf
     for k, t in enumerate(free.temperatures if temperatures is None else temperatures):
         line = equal_weight(free, float(t), cut)
@@ -161,7 +161,7 @@ def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figur
             "the diagram has one phase at every temperature: there is no boundary to draw; ask for "
             "lower temperatures"
         )
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for sure in (True, False):
         lines = [x for x in diagram.lines if (x.certainty >= 0.9 and not x.extrapolated) == sure]
         for end in (0, 1):
@@ -220,4 +220,4 @@ def _balancing(free: FreeEnergies, temperature: float, cut: float) -> float:
 
 
 def _labelled(axes: Axes, x: str, y: str) -> Figure:
-    return _finish(axes, y, {"layout": {"title": x[:1].upper() + x[1:]}})
+    return finished(axes, x[:1].upper() + x[1:], y)

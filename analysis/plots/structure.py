@@ -16,6 +16,7 @@ from matplotlib.patches import Circle
 
 from ...errors import InputError
 from ...lattice import VACANCY, Lattice
+from .style import axes_of, figure_of
 
 __all__ = ["Scene", "draw_scene", "plot_structure", "scene_of", "species_colours"]
 
@@ -89,13 +90,10 @@ def plot_structure(
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     ['Sc', 'Ta', 'Sr']
     """
-    if axes is None:
-        axes = Figure(figsize=(3.4, 3.1), layout="constrained").add_subplot()
+    axes = axes_of(axes, (3.4, 3.1))
     scene = scene_of(lattice, occupation, positions, cell, turn=turn, tilt=tilt, hide=hide)
     draw_scene(axes, scene, species_colours(lattice))
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure
+    return figure_of(axes)
 
 
 def species_colours(lattice: Lattice) -> dict[str, tuple[str, str | None]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ...errors import InputError
 from ..stability.ordering_result import OrderingTemperature
 from ..wording import with_error
-from .results import COLOURS, COLUMN, MARKERS
+from .style import COLOURS, MARKERS, axes_of, finished
 
 __all__ = [
     "plot_barriers",
@@ -71,12 +71,12 @@ def plot_energy_distributions(result: OrderingTemperature, axes: Axes | None = N
     -------
     The figure.
     """
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for k, label in enumerate(result.curves["size"].to_numpy()):
         row = result.curves.sel(size=label)
         axes.plot(row["level_energy"], row["distribution"], color=COLOURS[k % 6], label=str(label))
     axes.set_ylim(bottom=0)
-    return _finish(axes, "Energy (eV per site)", r"$P/P_\mathrm{max}$")
+    return finished(axes, "Energy (eV per site)", r"$P/P_\mathrm{max}$")
 
 
 def plot_barriers(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
@@ -91,14 +91,14 @@ def plot_barriers(result: OrderingTemperature, axes: Axes | None = None) -> Figu
     -------
     The figure.
     """
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     lengths = [row["length"] for row in result.sizes]
     heights = [row["barrier"] for row in result.sizes]
     errors = [row["barrier_error"] for row in result.sizes]
     axes.errorbar(lengths, heights, errors, fmt=MARKERS[0], color=COLOURS[0], capsize=2)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=min(0.0, *heights))
-    return _finish(axes, "L", r"Barrier ($k_\mathrm{B}T$)")
+    return finished(axes, "L", r"Barrier ($k_\mathrm{B}T$)")
 
 
 def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
@@ -122,7 +122,7 @@ def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> F
     """
     if result.apparent:
         raise InputError("one size has nothing to extrapolate; give runs of several sizes")
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     lengths = {row["label"]: row["length"] for row in result.sizes}
     for k, estimate in enumerate(result.estimates):
         points = list(estimate.points.items())
@@ -138,7 +138,7 @@ def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> F
     axes.axhline(result.temperature, color="#444444", linewidth=0.8)
     axes.set_xlim(left=0)
     axes.set_title(f"{with_error(result.temperature, result.error)} K", fontsize="small")
-    return _finish(axes, "1/L", "Temperature (K)")
+    return finished(axes, "1/L", "Temperature (K)")
 
 
 def _larger(label: str, lengths: dict[str, float]) -> float:
@@ -150,7 +150,7 @@ def _larger(label: str, lengths: dict[str, float]) -> float:
 
 
 def _curves(result: OrderingTemperature, quantity: str, label: str, axes: Axes | None) -> Figure:
-    axes = axes if axes is not None else _new_axes()
+    axes = axes_of(axes)
     for k, size in enumerate(result.curves["size"].to_numpy()):
         row = result.curves.sel(size=size)
         t, y, error = (row[n].to_numpy() for n in ("temperature", quantity, f"{quantity}_error"))
@@ -159,19 +159,4 @@ def _curves(result: OrderingTemperature, quantity: str, label: str, axes: Axes |
         axes.fill_between(t, y - error, y + error, color=colour, alpha=0.3, linewidth=0)
     if np.isfinite(result.temperature):
         axes.axvline(result.temperature, color="#444444", linewidth=0.8, linestyle=":")
-    return _finish(axes, "Temperature (K)", label)
-
-
-def _new_axes() -> Axes:
-    return Figure(figsize=COLUMN, layout="constrained").add_subplot()
-
-
-def _finish(axes: Axes, x_label: str, y_label: str) -> Figure:
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize="small")
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure
+    return finished(axes, "Temperature (K)", label)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .results import COLOURS, COLUMN
+from .style import COLOURS, axes_of, finished
 
 if TYPE_CHECKING:
     from ..waves.mean_field import ConcentrationWaves
@@ -54,8 +54,7 @@ def plot_waves(
     >>> plot_waves(waves).axes[0].get_xlabel()
     'Wave vector q'
     """
-    if axes is None:
-        axes = Figure(figsize=COLUMN, layout="constrained").add_subplot()
+    axes = axes_of(axes)
     line = waves.along(path, n_points)
     distance, bands = line.distance.to_numpy(), line.energy.to_numpy()
     style = "-" if line.attrs["trusted"] else "--"
@@ -80,13 +79,8 @@ def plot_waves(
             names.append(name)
     axes.set_xticks(list(places), ["|".join(names) for names in places.values()])
     axes.set_xlim(distance[0], distance[-1] + 1e-8)  # ticks are rounded
-    axes.set_xlabel("Wave vector q")
-    axes.set_ylabel(r"$C^{1/2}\,V(\mathbf{q})\,C^{1/2}$ (eV)")
     _mark_leading(axes, waves, distance, bands)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)  # noqa: S101  (a subfigure has no file of its own)
-    return figure
+    return finished(axes, "Wave vector q", r"$C^{1/2}\,V(\mathbf{q})\,C^{1/2}$ (eV)")
 
 
 def _mark_leading(
