@@ -132,8 +132,8 @@ def figure_data(shown: Sequence[Section]) -> dict[str, Any]:
 
 
 def fill_page(template: str, slots: Mapping[str, str], scripts: Sequence[str]) -> str:
-    """Fill a template with its slots, the style, the plotting library and scripts."""
-    page = _template(template)
+    """Fill a body and the page around it: its slots, the style, plotting library and scripts."""
+    page = _template("page.html").replace("{{body}}", _template(template))
     ours = {
         "version": escape(__version__),
         "css": _template("report.css"),
