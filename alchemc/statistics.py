@@ -253,8 +253,7 @@ def standard_error(x: np.ndarray) -> float:
         [n_draws, n_chains] or [n_draws].
     """
     x = _series(x)
-    ess = effective_sample_size(x)
-    return float(x.std() / np.sqrt(ess - 1.0)) if ess >= 2.0 else float("nan")
+    return _error(x, effective_sample_size(x))
 
 
 def equilibration(x: np.ndarray) -> int:
@@ -305,11 +304,15 @@ def summary(x: np.ndarray) -> Summary:
     ess, r = effective_sample_size(x), rhat(x)
     return Summary(
         mean=float(x.mean()) if x.size else float("nan"),
-        error=standard_error(x),
+        error=_error(x, ess),
         ess=ess,
         rhat=r,
         converged=bool(r < RHAT_LIMIT and ess >= MIN_ESS),
     )
+
+
+def _error(x: np.ndarray, ess: float) -> float:
+    return float(x.std() / np.sqrt(ess - 1.0)) if ess >= 2.0 else float("nan")
 
 
 def _series(x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from ..records import Run
 from .labels import energy_model
 from .numbers import worst
 from .report_parts import Figure, Section, Series, Table
+from .report_sections import bracket_text
 
 __all__ = ["Member", "joint_section", "members_of", "overview_section"]
 
@@ -130,12 +131,7 @@ def _transition(results: Results) -> str:
     found = results["transition"]
     if found is None or found["status"] in {"none", "unknown"}:
         return "–"
-    lower, upper = found["bracket"]["lower"], found["bracket"]["upper"]
-    text = {
-        "bracketed": f"{lower or 0.0:,.6g}–{kelvin(upper or 0.0)}",
-        "above": f"above {kelvin(lower or 0.0)}",
-        "below": "not bracketed",
-    }[found["status"]]
+    text = bracket_text(found)
     return text if found["converged"] else f"{text}, not converged"
 
 

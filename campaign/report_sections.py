@@ -12,6 +12,7 @@ from .numbers import measured
 
 __all__ = [
     "banner",
+    "bracket_text",
     "capital",
     "caveat_list",
     "fact_list",
@@ -123,18 +124,23 @@ def _card(label: str, value: str, remark: str, kind: str = "") -> str:
     )
 
 
-def _transition_card(results: Mapping[str, Any]) -> str:
-    transition = results["transition"]
-    if transition is None:
-        return ""
+def bracket_text(transition: Mapping[str, Any]) -> str:
+    """Where the apparent ordering temperature of a run lies."""
     lower, upper = transition["bracket"]["lower"], transition["bracket"]["upper"]
-    value = {
+    return {
         "bracketed": f"{lower or 0.0:,.6g}–{kelvin(upper or 0.0)}",
         "above": f"above {kelvin(lower or 0.0)}",
         "below": "not bracketed",
         "none": "no order seen",
         "unknown": "not known",
     }[transition["status"]]
+
+
+def _transition_card(results: Mapping[str, Any]) -> str:
+    transition = results["transition"]
+    if transition is None:
+        return ""
+    value = bracket_text(transition)
     order = f"{transition['order']}; " if transition["order"] else ""
     order = "of those measured; " if transition["status"] == "none" else order
     doubt = "" if transition["converged"] else "; from chains that did not converge"
