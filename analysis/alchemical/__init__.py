@@ -1,0 +1,1 @@
+"""Free energies along alchemical paths: from works of switching and from equilibrium windows."""
