@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,25 +20,12 @@ from ..structures import parse_cell
 from ..sublattice import is_whole
 from .loading import ModelInfo
 from .memory import Memory
+from .mixed_energy import MixedEnergy
 
 __all__ = ["MEMORY", "AlchemicalPotential", "MixedEnergy", "finite"]
 
 _DTYPES = ("float32", "float64")
 MEMORY = 2**26
-
-
-class MixedEnergy(NamedTuple):
-    """Energy at continuous λ and its derivatives.
-
-    ``energy`` in eV; ``gradient`` ∂E/∂λ [n_sites, n_species_max] in eV; ``forces`` [n_atoms, 3] in
-    eV/Å on the atoms of ``lattice.atoms`` (all species of a site share its position); ``stress``
-    [3, 3] in eV/Å³ with ASE's sign, (1/V) ∂E/∂strain. What was not asked for is None.
-    """
-
-    energy: float
-    gradient: np.ndarray
-    forces: np.ndarray | None
-    stress: np.ndarray | None
 
 
 class AlchemicalPotential(ABC):

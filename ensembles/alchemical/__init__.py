@@ -1,0 +1,6 @@
+"""Composition as a dynamical variable: λ of sites and groups, and free energies along it."""
+
+from .groups import Groups
+from .mixed import MixedModel
+
+__all__ = ["Groups", "MixedModel"]
