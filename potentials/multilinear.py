@@ -178,7 +178,7 @@ def _contracted(table: np.ndarray, parts: list[np.ndarray], u: int) -> np.ndarra
     for w in reversed([w for w in range(len(parts)) if w != u]):
         weights = parts[w].reshape(*parts[w].shape[:2], *(1,) * (found.ndim - 3), -1)
         found = (found * weights).sum(axis=-1)
-    return np.broadcast_to(found, (len(parts[u]), *found.shape[1:]))
+    return np.broadcast_to(found, parts[u].shape)
 
 
 def _add_rows(total: np.ndarray, sites: np.ndarray, values: np.ndarray) -> None:
