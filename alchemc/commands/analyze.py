@@ -15,7 +15,6 @@ from .shared import (
     NOT_CONVERGED,
     AsJson,
     complain,
-    load_run,
     print_text,
     terminal,
 )
@@ -70,6 +69,7 @@ def analyze(  # noqa: PLR0917
     """
     if sum((as_json, as_csv, watch is not None)) > 1:
         raise InputError("--json, --csv and --watch exclude each other; give one of them")
+    from ..campaign.runs import open_run
     from .several import directories_of, print_several
 
     if lattice is not None:
@@ -81,7 +81,7 @@ def analyze(  # noqa: PLR0917
         places = directories_of(sources)
         if watch is not None and not _watched(places, watch):
             return INTERRUPTED
-        runs = [load_run(place) for place in places]
+        runs = [open_run(place) for place in places]
     return print_several(runs, "json" if as_json else "csv" if as_csv else "text")
 
 
@@ -156,9 +156,11 @@ class _SoFar:
         self._results: dict[str, Any] | None = None
 
     def _of(self, found: Status) -> dict[str, Any] | None:
+        from ..campaign.runs import open_run
+
         draws = tuple(point.committed for point in found.points)
         if any(draws) and draws != self._draws:
-            self._draws, self._results = draws, results_of(load_run(self._directory))
+            self._draws, self._results = draws, results_of(open_run(self._directory))
         return self._results
 
     def tables(self, found: Status) -> RenderableType:

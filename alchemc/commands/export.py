@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import DONE, RunArgument, load_run
+from .shared import DONE, RunArgument
 
 __all__ = ["export"]
 
@@ -37,9 +37,10 @@ def export(  # noqa: PLR0917
 ) -> int:
     """Write samples as structures for other programs, as a picture or as an animation."""
     from ..campaign.export import export_run
+    from ..campaign.runs import open_run
 
     count = export_run(
-        load_run(directory),
+        open_run(directory),
         file,
         form,
         temperature=temperature,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .shared import DONE, load_run
+from .shared import DONE
 
 __all__ = ["report"]
 
@@ -39,6 +39,7 @@ def report(
     from ..campaign.report import write_report
     from ..campaign.report_campaign import folder_sections, runs_below, write_campaign_report
     from ..campaign.report_figures import check_target, write_figures
+    from ..campaign.runs import open_run
 
     runs = [place for given in directories for place in runs_below(given)]
     sections = [
@@ -48,7 +49,7 @@ def report(
     target = _target(output, alone)
     if figures is not None:
         check_target(figures, form)
-    stored = [load_run(place) for place in runs]
+    stored = [open_run(place) for place in runs]
     if not target.parent.is_dir():
         raise InputError(f"{target.parent} is no directory; make it first")
     if alone is not None:

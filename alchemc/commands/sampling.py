@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from .analyze import print_results, results_of, verdict
-from .shared import INTERRUPTED, Quiet, RunArgument, complain, load_run, terminal
+from .shared import INTERRUPTED, Quiet, RunArgument, complain, terminal
 
 if TYPE_CHECKING:
     from ..campaign.engine import Progress
@@ -126,8 +126,9 @@ def _display(quiet: bool) -> AbstractContextManager[Callable[[Progress], None]]:
 def _conclude(directory: Path) -> int:
     """Table, report and verdict of a finished run."""
     from ..campaign.report import write_report
+    from ..campaign.runs import open_run
 
-    stored = load_run(directory)
+    stored = open_run(directory)
     results = results_of(stored)
     print_results(results)
     path = write_report(stored, directory / "report.html", results)

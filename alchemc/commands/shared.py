@@ -1,4 +1,4 @@
-"""What commands share: exit codes, options, reading a run, printing."""
+"""What commands share: exit codes, options, storing a result, printing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from ..records import Run
 
 __all__ = [
     "BAD_INPUT",
@@ -24,7 +22,6 @@ __all__ = [
     "StoreIn",
     "complain",
     "keep",
-    "load_run",
     "print_json",
     "print_text",
     "terminal",
@@ -48,13 +45,6 @@ StoreIn = Annotated[
 def complain(message: str) -> None:
     """Print one line on stderr."""
     typer.echo(f"alchemc: {' '.join(message.split())}", err=True)
-
-
-def load_run(directory: Path) -> Run:
-    """Open a run; its samples are read, and damage to them is told, where they are used."""
-    from ..campaign.runs import open_run
-
-    return open_run(directory)
 
 
 def keep(directory: Path | None, subject: str, data: Any) -> None:

@@ -14,7 +14,6 @@ from .shared import (
     NOT_CONVERGED,
     AsJson,
     complain,
-    load_run,
     print_json,
     print_text,
     terminal,
@@ -98,8 +97,9 @@ def _compare(
 ) -> int:
     from ..campaign import sqs_study as study
     from ..campaign.findings import store_finding
+    from ..campaign.runs import open_run
 
-    found = study.compare_run(load_run(directory), **options)
+    found = study.compare_run(open_run(directory), **options)
     _write(found.structures, output)
     stored = store_finding(directory, "sqs", study.finding_of(found))
     if as_json:
