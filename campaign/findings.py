@@ -18,7 +18,15 @@ from ..errors import InputError, StoredRunError
 from . import checkpoint, files
 from .directory import RunDirectory
 
-__all__ = ["FINDINGS_FORMAT", "Finding", "committed_draws", "read_findings", "store_finding"]
+__all__ = [
+    "FINDINGS_FORMAT",
+    "Damaged",
+    "Finding",
+    "committed_draws",
+    "read_findings",
+    "readable_findings",
+    "store_finding",
+]
 
 FINDINGS_FORMAT = 1
 _FOLDER = "analysis"
@@ -47,6 +55,13 @@ class Finding(NamedTuple):
         True
         """
         return self.draws is not None and draws is not None and self.draws != draws
+
+
+class Damaged(NamedTuple):
+    """A stored result that cannot be read: its subject, and what is wrong, with the remedy."""
+
+    subject: str
+    reason: str
 
 
 def store_finding(directory: str | Path, subject: str, data: Mapping[str, Any]) -> Path:
@@ -116,7 +131,21 @@ def read_findings(directory: str | Path) -> list[Finding]:
     StoredRunError
         If a file is no result, or one of a later format.
     """
-    return [_read(path) for path in sorted((Path(directory) / _FOLDER).glob("*.json"))]
+    return [_read(path) for path in _stored(directory)]
+
+
+def readable_findings(directory: str | Path) -> list[Finding | Damaged]:
+    """Read what can be read of what is stored in a directory, by subject.
+
+    A file that cannot be read, which `read_findings` refuses, is told beside the others.
+    """
+    found: list[Finding | Damaged] = []
+    for path in _stored(directory):
+        try:
+            found.append(_read(path))
+        except StoredRunError as error:
+            found.append(Damaged(path.stem, str(error)))
+    return found
 
 
 def committed_draws(directory: str | Path) -> tuple[int, ...] | None:
@@ -127,16 +156,21 @@ def committed_draws(directory: str | Path) -> tuple[int, ...] | None:
     return tuple(checkpoint.load_progress(place.checkpoints).committed)
 
 
+def _stored(directory: str | Path) -> list[Path]:
+    return sorted((Path(directory) / _FOLDER).glob("*.json"))
+
+
 def _read(path: Path) -> Finding:
     remedy = "store it again with the command that made it, or remove the file"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         subject, form, stored = (data.pop(name) for name in _OURS)
         created, draws = str(stored["created"]), stored["draws"]
+        draws = None if draws is None else tuple(map(int, draws))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise StoredRunError(f"{path} is no stored result: {remedy}") from None
+        raise StoredRunError(f"{path} is damaged, or no stored result: {remedy}") from None
     if form != FINDINGS_FORMAT:
         raise StoredRunError(
             f"{path} has format {form!r}, this version reads {FINDINGS_FORMAT}: {remedy}"
         )
-    return Finding(str(subject), data, created, None if draws is None else tuple(draws))
+    return Finding(str(subject), data, created, draws)

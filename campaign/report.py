@@ -19,7 +19,7 @@ from ..records import Run
 from . import files
 from . import report_points as by_point
 from . import report_sections as sections
-from .findings import committed_draws, read_findings
+from .findings import committed_draws, readable_findings
 from .labels import energy_model
 from .report_data import embedded_json, page_data
 from .report_findings import finding_section
@@ -119,7 +119,7 @@ def run_sections(run: Run) -> list[Section]:
     if path is None:
         return []
     draws = committed_draws(path)
-    return [finding_section(finding, draws) for finding in read_findings(path)]
+    return [finding_section(finding, draws) for finding in readable_findings(path)]
 
 
 def figure_data(shown: Sequence[Section]) -> dict[str, Any]:

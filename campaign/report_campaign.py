@@ -13,7 +13,7 @@ from ..records import Run
 from . import files
 from . import report_sections as pieces
 from .directory import RunDirectory
-from .findings import read_findings
+from .findings import readable_findings
 from .report import figure_data, fill_page, run_sections
 from .report_data import embedded_json
 from .report_findings import finding_section
@@ -42,14 +42,14 @@ def runs_below(path: Path) -> list[Path]:
     if not path.is_dir() or RunDirectory(path).run_file.is_file():
         return [path]  # opening it tells what is wrong
     found = sorted(entry for entry in path.iterdir() if RunDirectory(entry).run_file.is_file())
-    if not found and not read_findings(path):
+    if not found and not readable_findings(path):
         raise InputError(f"{path} is no run directory, and holds neither runs nor stored results")
     return found
 
 
 def folder_sections(path: Path) -> list[Section]:
     """Sections of the results stored in a directory that is no run."""
-    return [finding_section(finding) for finding in read_findings(path)]
+    return [finding_section(finding) for finding in readable_findings(path)]
 
 
 def write_campaign_report(

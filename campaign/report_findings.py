@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
-from .findings import Finding
+from .findings import Damaged, Finding
+from .report_html import section_html
 from .report_parts import Section, Table
 from .report_sqs import sqs_section
 from .report_stability import (
@@ -33,8 +35,8 @@ ADAPTERS: dict[str, Callable[[Mapping[str, Any]], Section]] = {
 MOST_ROWS = 60
 
 
-def finding_section(finding: Finding, draws: tuple[int, ...] | None = None) -> Section:
-    """Section of a stored result.
+def finding_section(finding: Finding | Damaged, draws: tuple[int, ...] | None = None) -> Section:
+    """Section of a stored result; of one that cannot be read, what is wrong and the remedy.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def finding_section(finding: Finding, draws: tuple[int, ...] | None = None) -> S
     >>> finding_section(found).tables[0].columns
     ('T (K)', 'bias (meV)')
     """
+    if isinstance(finding, Damaged):
+        return _damaged(finding)
     section = _shown(finding)
     if not finding.outdated(draws):
         return section
@@ -66,26 +70,51 @@ def finding_section(finding: Finding, draws: tuple[int, ...] | None = None) -> S
 
 def _shown(finding: Finding) -> Section:
     show = ADAPTERS.get(finding.subject)
-    try:
-        if show is not None:
-            return show(finding.data)
-        if {"figures", "tables"} <= finding.data.keys():
-            return Section.from_dict(finding.data, finding.subject)
-    except (KeyError, TypeError, IndexError, AttributeError, InputError):
-        pass  # of another version, or made by hand: its statement and tables are shown all the same
-    return plain_section(finding.subject, finding.data)
+    ways: list[Callable[[], Section]] = []
+    if show is not None:
+        ways.append(lambda: show(finding.data))
+    elif {"figures", "tables"} <= finding.data.keys():
+        ways.append(lambda: Section.from_dict(finding.data, finding.subject))
+    # Of another version, or made by hand: its statement and tables are shown all the same.
+    ways.append(lambda: plain_section(finding.subject, finding.data))
+    for way in ways:
+        try:
+            return _checked(way())
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, InputError):
+            continue
+    reason = (
+        f"analysis/{finding.subject}.json holds what no section can show: store it again with the "
+        "command that made it, or remove the file"
+    )
+    return _damaged(Damaged(finding.subject, reason))
+
+
+def _checked(section: Section) -> Section:
+    """Return a section that can be written; errors of what is in it come here."""
+    section_html(section)
+    json.dumps([figure.to_dict() for figure in section.figures], allow_nan=False)
+    return section
+
+
+def _damaged(found: Damaged) -> Section:
+    caveat = {"level": "warning", "text": f"Not shown. {found.reason}."}
+    return Section(_heading(found.subject), caveats=[caveat], key=found.subject)
+
+
+def _heading(subject: str) -> str:
+    known = {"sqs": "Special quasirandom structures", "screen": "Screen of orderings"}
+    return known.get(subject) or _title(subject.replace("-", " "))
 
 
 def plain_section(subject: str, data: Mapping[str, Any]) -> Section:
     """Statement and caveats of a result, and a table of every list of like entries in it."""
-    words = subject.replace("-", " ")
     tables = [
         Table(tuple(map(str, rows[0])), [list(row.values()) for row in rows], _title(name))
         for name, rows in data.items()
         if _tabular(rows)
     ]
     return Section(
-        str(data.get("title") or words[:1].upper() + words[1:]),
+        str(data.get("title") or _heading(subject)),
         data.get("statement") or (),
         data.get("caveats") or (),
         tables=tables,
@@ -104,7 +133,7 @@ def _tabular(rows: Any) -> bool:
         isinstance(rows, Sequence)
         and not isinstance(rows, str)
         and 0 < len(rows) <= MOST_ROWS
-        and all(isinstance(row, Mapping) for row in rows)
+        and all(isinstance(row, Mapping) and row for row in rows)
         and all(row.keys() == rows[0].keys() for row in rows)
         and all(_plain(value) for row in rows for value in row.values())
     )

@@ -11,7 +11,7 @@ import pytest
 
 from alchemc import Lattice, Sublattice, builders
 from alchemc.analysis import analyze_run
-from alchemc.campaign.findings import read_findings, store_finding
+from alchemc.campaign.findings import read_findings, readable_findings, store_finding
 from alchemc.campaign.numbers import compact
 from alchemc.campaign.report import report_page, write_report
 from alchemc.campaign.report_findings import finding_section
@@ -422,5 +422,41 @@ def test_a_result_that_json_cannot_hold_is_refused_and_nothing_is_written(tmp_pa
 def test_a_damaged_result_is_refused_in_one_line(text, tmp_path):
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "sqs.json").write_text(text)
-    with pytest.raises(StoredRunError, match=r"sqs\.json .*(is no stored result|has format 99)"):
+    with pytest.raises(StoredRunError, match=r"sqs\.json .*(is damaged|has format 99)"):
         read_findings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"subject": "sqs", "form',
+        '{"subject": "sqs", "format": 99, "stored": {"created": "", "draws": null}}',
+        '{"subject": "sqs", "format": 1, "stored": {"created": "", "draws": 3}}',
+        '{"subject": "sqs", "format": 1, "stored": {"created": "", "draws": null}, "statement": 5}',
+        '{"subject": "sqs", "format": 1, "stored": {"created": "", "draws": null}, "caveats": [1]}',
+    ],
+)
+def test_a_damaged_result_is_told_in_its_section_and_all_else_is_shown(text, tmp_path):
+    store_finding(tmp_path, "own-study", {"statement": "So it is."})
+    store_finding(tmp_path, "sqs", {})
+    (tmp_path / "analysis" / "sqs.json").write_text(text)
+    own, damaged = map(finding_section, readable_findings(tmp_path))
+    assert own.sentences == ("So it is.",)
+    assert damaged.title == "Special quasirandom structures"
+    (caveat,) = damaged.caveats
+    assert re.search(r"sqs\.json (is|has|holds) .*: store it again .* or remove", caveat["text"])
+    run, _, _ = exact_run((900.0,), n_draws=20)
+    page = report_page(Run(run.points, run.lattice, attrs={"path": str(tmp_path)}))
+    assert "So it is." in page
+    assert "remove the file" in page
+
+
+def test_figures_that_no_page_can_hold_leave_the_statement(tmp_path):
+    figure = {"title": "F", "x": "x", "y": "y", "series": [], "bands": [[0.0, float("nan")]]}
+    data = {"statement": "So it is.", "title": "T", "figures": [], "tables": []}
+    path = store_finding(tmp_path, "own-study", data)
+    content = json.loads(path.read_text()) | {"figures": [figure], "caveats": []}
+    path.write_text(json.dumps(content))
+    (found,) = readable_findings(tmp_path)
+    section = finding_section(found)
+    assert (section.sentences, section.figures) == (("So it is.",), ())

@@ -146,7 +146,7 @@ def test_the_command_shows_what_is_stored_beside_runs_and_in_folders(campaign, c
     text = visible(Path("all.html").read_text())
     assert "Rock salt leads." in text
     assert "The SQS is off." in text
-    assert ">Sqs: two</h2>" in text
+    assert ">Special quasirandom structures: two</h2>" in text
 
 
 def test_a_folder_of_stored_results_alone_is_reported(tmp_path, monkeypatch):
