@@ -346,11 +346,55 @@ def test_correlated_rungs_are_not_counted_as_independent():
         representative.node(beta, Series(values, noise), converged=True)
         for beta, values in ((1.0, noise), (2.0, noise))
     ]
-    half = (0.5, 0.0, 0.5, 0.0)
-    same = representative._sampling_error(*rungs, half)
+    random = np.random.default_rng(1)
+    same = representative._noise(rungs, random)[:, :, 0].mean(axis=1)
     opposite = rungs[1]._replace(deviation=-rungs[1].deviation)
-    assert same == pytest.approx(1 / np.sqrt(2000), rel=0.1)
-    assert representative._sampling_error(rungs[0], opposite, half) < 1e-12
+    none = representative._noise([rungs[0], opposite], random)[:, :, 0].mean(axis=1)
+    assert same.std() == pytest.approx(1 / np.sqrt(2000), rel=0.15)
+    assert none.std() < 0.05 * same.std()
+
+
+def test_errors_of_temperatures_from_few_effective_samples_are_not_too_small(record_property):
+    """100 repeats of 7 effective samples at either temperature, whose slopes are as uncertain.
+
+    A linear error had 14 of 77 z beyond 2 and their rms at 1.44; with 3.5 expected, more than 12
+    have a probability of 1e-4.
+    """
+    exact = toy(LIKE)
+    level = float(exact.model.energy(structures(LIKE).occupations).mean()) / 12
+    true = brentq(lambda t: exact.mean(t) - level, 1e3, 1e6)
+    every = Series(exact.energies[None] / 12, exact.energies[None])
+    random = representative.node(0.0, every, converged=True, exact=True)
+    scores, unknown = [], 0
+    for seed in range(100):
+        run = exact.run((true * 1.3, true / 1.4), n_draws=20, stay=0.85, seed=seed)
+        nodes = [random]
+        for point in run.points:
+            energy = point["energy"].to_numpy()
+            beta = 1.0 / (kB * float(point["temperature"]))
+            nodes.append(representative.node(beta, Series(energy / 12, energy), converged=False))
+        found = representative.crossings(nodes, level)
+        unknown += sum(math.isinf(one.error) for one in found)
+        scores += [(one.temperature - true) / one.error for one in found[-1:]]
+    scores = np.array(scores)
+    beyond, rms = int((np.abs(scores) > 2).sum()), float(np.sqrt((scores**2).mean()))
+    record_property("z", f"rms {rms:.2f} of {len(scores)}, {beyond} beyond 2, {unknown} unknown")
+    assert len(scores) > 60
+    assert beyond <= 12
+    assert 0.5 < rms < 1.4
+
+
+def test_too_few_effective_samples_give_a_temperature_without_an_error():
+    exact, sqs = toy(LIKE), structures(LIKE)
+    level = float(exact.model.energy(sqs.occupations).mean()) / 12
+    true = brentq(lambda t: exact.mean(t) - level, 1e3, 1e6)
+    run = exact.run((true / 1.4, true * 1.3), n_draws=4, n_chains=1, stay=0.0, seed=3)
+    found = compared(exact, run, sqs, n_shells=0)
+    (one,) = found.quantity("energy").representative
+    assert math.isinf(one.error)
+    assert not one.resolved
+    assert "too few for an error" in found.statement
+    assert found.to_dict()["quantities"][0]["representative"][0]["error"] is None
 
 
 def test_chains_that_do_not_mix_are_flagged_everywhere():

@@ -2,7 +2,8 @@ r"""At which temperature an ensemble's mean equals a value: interpolation in β 
 
 In the canonical ensemble d⟨A⟩/dβ = −Cov(A, E), so that every temperature gives the mean and its
 slope, and the random arrangements of the same cell give both at β = 0. Between two nodes the mean
-is the cubic in β that has these values and slopes.
+is the cubic in β that has these values and slopes. Errors are those of the root itself: values and
+slopes are varied together within theirs, with the tails of Student's t where samples are few.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from ase.units import kB
 
-from ...statistics import effective_sample_size
+from ...statistics import Summary, effective_sample_size
 from ..estimates import summarize_series
 from .measures import Series
 
 __all__ = ["Crossing", "Node", "crossings", "node", "within"]
 
 MIDDLE = 0.5
+RESAMPLES, GRID = 400, 65
+LEAST_ESS = 5.0
+"""Fewer effective samples than this leave even the error of a crossing unknown."""
 
 
 class Node(NamedTuple):
@@ -44,7 +48,8 @@ class Crossing(NamedTuple):
     """Temperature in K at which a mean equals a value.
 
     ``error`` is one standard error from the sampling, from the value's own error, and from
-    ``interpolation``, the change of the temperature when third moments are used, too. ``lower`` and
+    ``interpolation``, the change of the temperature when third moments are used, too; infinite
+    where a temperature beside it has fewer than five effective samples. ``lower`` and
     ``upper`` are one standard error away in 1/T; ``upper`` is infinite where the value is not told
     from that of random arrangements. ``between`` are the temperatures interpolated between.
     ``converged`` says whether the chains there have.
@@ -96,12 +101,12 @@ def crossings(nodes: Sequence[Node], value: float, value_error: float = 0.0) -> 
         What is looked for, and its standard error.
     """
     found = []
-    for left, right in itertools.pairwise(nodes):
+    for k, (left, right) in enumerate(itertools.pairwise(nodes)):
         if (left.value - value) * (right.value - value) >= 0 and left.value != value:
             continue
         beta = _root(left, right, value)
         if beta is not None and beta > 0:
-            found.append(_crossing(left, right, beta, value, value_error))
+            found.append(_crossing(nodes, k, beta, value, value_error))
     return found
 
 
@@ -123,14 +128,14 @@ def within(
     """
     if not nodes or abs(nodes[0].value - value) > tolerance:
         return None
-    for left, right in itertools.pairwise(nodes):
+    for k, (left, right) in enumerate(itertools.pairwise(nodes)):
         away = right.value - value
         if abs(away) > tolerance:
             limit = value + math.copysign(tolerance, away)
             beta = _root(left, right, limit)
             if beta is None or beta <= 0:
                 return None
-            return _crossing(left, right, beta, limit, value_error)
+            return _crossing(nodes, k, beta, limit, value_error)
     last = _kelvin(nodes[-1].beta)
     return Crossing(last, math.nan, 0.0, last, last, (last, last), nodes[-1].converged)
 
@@ -150,24 +155,15 @@ def _root(left: Node, right: Node, value: float, *, moments: int = 1) -> float |
     return float(roots[0]) if len(roots) else None
 
 
-def _crossing(left: Node, right: Node, beta: float, value: float, value_error: float) -> Crossing:
-    width = right.beta - left.beta
-    t = (beta - left.beta) / width
-    # The cubic Hermite basis at t, and its derivative.
-    weights = (
-        2 * t**3 - 3 * t**2 + 1, (t**3 - 2 * t**2 + t) * width,
-        -2 * t**3 + 3 * t**2, (t**3 - t**2) * width,
-    )  # fmt: skip
-    slopes = (
-        (6 * t**2 - 6 * t) / width, 3 * t**2 - 4 * t + 1,
-        (6 * t - 6 * t**2) / width, 3 * t**2 - 2 * t,
-    )  # fmt: skip
-    given = (left.value, left.slope, right.value, right.slope)
-    slope = sum(w * g for w, g in zip(slopes, given, strict=True))
-    sampling = _sampling_error(left, right, weights)
+def _crossing(
+    nodes: Sequence[Node], k: int, beta: float, value: float, value_error: float
+) -> Crossing:
+    """Crossing at β between the nodes k and k + 1."""
+    left, right = nodes[k], nodes[k + 1]
     finer = _root(left, right, value, moments=2)
-    shift = abs(finer - beta) if finer is not None else width * MIDDLE
-    statistical = math.hypot(sampling, value_error) / abs(slope) if slope else math.inf
+    shift = abs(finer - beta) if finer is not None else (right.beta - left.beta) * MIDDLE
+    again = _resampled(nodes[max(0, k - 1) : k + 3], beta, value, value_error)
+    statistical = math.inf if again is None else float(again.std())
     spread = math.hypot(statistical, shift)
     kelvin = _kelvin(beta)
     return Crossing(
@@ -181,18 +177,80 @@ def _crossing(left: Node, right: Node, beta: float, value: float, value_error: f
     )
 
 
-def _sampling_error(left: Node, right: Node, weights: tuple[float, float, float, float]) -> float:
-    """Error of the interpolated mean, from how every draw moves it."""
-    first = weights[0] * left.deviation + weights[1] * left.product
-    second = weights[2] * right.deviation + weights[3] * right.product
-    if first.shape == second.shape and len(first) > 1:
+def _resampled(
+    nodes: Sequence[Node], beta: float, value: float, value_error: float
+) -> np.ndarray | None:
+    """β of the crossing for varied means, slopes and values, [RESAMPLES]; None if unknown.
+
+    Roots may wander into the next intervals; the nearest to ``beta`` counts, or the node that comes
+    nearest to the value where there is none. A linear error knows neither of these nor that slopes
+    are uncertain, and is too small where effective samples are few.
+    """
+    rng = np.random.default_rng(0)
+    noise = _noise(nodes, rng)
+    if noise is None:
+        return None
+    means = np.array([one.value for one in nodes]) + noise[:, :, 0]
+    slopes = np.array([one.slope for one in nodes]) + noise[:, :, 1]
+    wanted = value + value_error * rng.normal(size=(RESAMPLES, 1, 1))
+    edges = np.array([one.beta for one in nodes])
+    width, t = np.diff(edges)[:, None], np.linspace(0.0, 1.0, GRID)
+    # The cubic Hermite basis, [resample, interval, point].
+    away = (
+        (2 * t**3 - 3 * t**2 + 1) * means[:, :-1, None]
+        + (t**3 - 2 * t**2 + t) * width * slopes[:, :-1, None]
+        + (3 * t**2 - 2 * t**3) * means[:, 1:, None]
+        + (t**3 - t**2) * width * slopes[:, 1:, None]
+        - wanted
+    )
+    first, second = away[:, :, :-1], away[:, :, 1:]
+    crossed = (first * second <= 0) & (first != second)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(crossed, first / (first - second), 0.0)
+    roots = (edges[:-1, None] + width * (t[:-1] + share * t[1])).reshape(RESAMPLES, -1)
+    distance = np.where(crossed.reshape(RESAMPLES, -1), np.abs(roots - beta), np.inf)
+    nearest = np.take_along_axis(roots, distance.argmin(axis=1)[:, None], axis=1)[:, 0]
+    ends = edges[np.abs(means - wanted[:, :, 0]).argmin(axis=1)]
+    return np.where(np.isfinite(distance).any(axis=1), nearest, ends)
+
+
+def _noise(nodes: Sequence[Node], rng: np.random.Generator) -> np.ndarray | None:
+    """Errors of every mean and slope, [RESAMPLES, n_nodes, 2], correlated as the draws are.
+
+    Multivariate t with as many degrees of freedom as a node has effective samples, less one; None
+    if one has too few.
+    """
+    found = np.zeros((RESAMPLES, len(nodes), 2))
+    sampled = [k for k, one in enumerate(nodes) if one.deviation.any()]
+    while sampled:
+        shape = nodes[sampled[0]].deviation.shape
         # Rungs of a ladder are correlated draw by draw; of other runs this makes no difference.
-        return _error(first + second)
-    return math.hypot(_error(first), _error(second))
+        alike = [k for k in sampled if nodes[k].deviation.shape == shape and shape[0] > 1]
+        group = alike or sampled[:1]
+        sampled = [k for k in sampled if k not in group]
+        series = [x for k in group for x in (nodes[k].deviation, nodes[k].product)]
+        known = [_summary(x) for x in series]
+        errors = np.array([one.error for one in known])
+        ess = np.array([one.ess for one in known]).reshape(-1, 2)
+        ess = np.where(ess > 0, ess, np.inf).min(axis=1)
+        if not np.isfinite(errors).all() or (ess < LEAST_ESS).any():
+            return None
+        root = _square_root(np.array([x.ravel() for x in series]))
+        normal = rng.normal(size=(RESAMPLES, len(series))) @ root.T * errors
+        tails = np.sqrt((ess - 1.0) / rng.chisquare(ess - 1.0, size=(RESAMPLES, len(group))))
+        found[:, group] = normal.reshape(RESAMPLES, -1, 2) * tails[:, :, None]
+    return found
 
 
-def _error(influence: np.ndarray) -> float:
+def _square_root(rows: np.ndarray) -> np.ndarray:
+    """Matrix R with R Rᵀ the correlations of some series, zero for one that never varies."""
+    scale = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)
+    values, vectors = np.linalg.eigh(unit @ unit.T)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def _summary(influence: np.ndarray) -> Summary:
     if not influence.any():
-        return 0.0
-    error = summarize_series(influence).error
-    return error if math.isfinite(error) else math.inf
+        return Summary(0.0, 0.0, math.nan, math.nan, False)
+    return summarize_series(influence)

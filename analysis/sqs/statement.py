@@ -86,6 +86,12 @@ def _representative(row: Compared, what: str) -> str:
     if found:
         texts = [_temperature(one) for one in found]
         return f"By its {what} the SQS is representative at {few(texts, ' and ', 3)}."
+    unsure = [f"{_number(c.temperature, 0.0)} K" for c in row.representative if math.isinf(c.error)]
+    if unsure:
+        return (
+            f"By its {what} the SQS may be representative near {few(unsure, ' and ', 3)}, but the "
+            "effective draws beside are too few for an error."
+        )
     coldest, hottest = row.points[0].temperature, row.points[-1].temperature
     none = (
         f"By its {what} the SQS is representative of no temperature in the range sampled, from "
