@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -25,10 +26,17 @@ from .report_together import together_sections
 __all__ = [
     "campaign_page",
     "campaign_sections",
+    "caveat_lines",
     "folder_sections",
     "runs_below",
     "write_campaign_report",
 ]
+
+
+MOST_UNCONVERGED = 3
+"""Lines on points that did not converge; of more, only their number is told for each run."""
+LEAST_TAIL = 40
+"""Characters that caveats have to share at their end for them to be said together."""
 
 
 def runs_below(path: Path) -> list[Path]:
@@ -146,9 +154,9 @@ def _subtitle(members: Sequence[Member]) -> str:
     return f"{len(members)} runs. {escape(pieces.capital('; '.join(landscapes)))}."
 
 
-def _said(members: Sequence[Member], critical: bool) -> dict[tuple[str, str, str], list[str]]:
+def _said(members: Sequence[Member], critical: bool) -> list[dict[str, str]]:
     """Caveats of the runs, each once, with the names of the runs that carry it."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for member in members:
         others = [other for other in members if other.material == member.material]
         sizes = {other.results["n_sites"] for other in others}
@@ -156,9 +164,59 @@ def _said(members: Sequence[Member], critical: bool) -> dict[tuple[str, str, str
             if caveat["code"] == "one-size" and len(sizes) > 1:
                 continue  # the others are here
             if (caveat["level"] == "critical") is critical:
-                key = (caveat["level"], caveat["code"], caveat["text"])
-                found.setdefault(key, []).append(member.name)
-    return found
+                texts = found.setdefault((caveat["level"], caveat["code"]), {})
+                texts.setdefault(caveat["text"], []).append(member.name)
+    return [
+        {"level": level, "code": code, "text": text}
+        for (level, code), texts in found.items()
+        for text in caveat_lines(code, texts, members)
+    ]
+
+
+def caveat_lines(
+    code: str, texts: Mapping[str, Sequence[str]], members: Sequence[Member]
+) -> Sequence[str]:
+    """Write caveats of one kind with the runs that carry each, what they all say only once."""
+    if code == "unconverged" and len(texts) > MOST_UNCONVERGED:
+        return [_unconverged(members)]
+    clauses = {text: re.split(r"(?<=[.;]) ", text) for text in texts}
+    alike = _alike_at_the_end(list(clauses.values())) if len(texts) > 1 else 0
+    tail = " ".join(next(iter(clauses.values()))[-alike:]) if alike else ""
+    if len(tail) < LEAST_TAIL:
+        return [f"{_of(names, members)}{text}" for text, names in texts.items()]
+    heads = [
+        _of(texts[text], members) + " ".join(parts[:-alike]) for text, parts in clauses.items()
+    ]
+    return [" ".join([*heads, tail])]
+
+
+def _alike_at_the_end(texts: Sequence[Sequence[str]]) -> int:
+    """Count the last clauses that all texts have, but for the first one of each.
+
+    Examples
+    --------
+    >>> _alike_at_the_end([["Up to 900 K;", "it melts."], ["Up to 800 K;", "it melts."]])
+    1
+    """
+    count = 0
+    while count < min(map(len, texts)) - 1 and len({text[-1 - count] for text in texts}) == 1:
+        count += 1
+    return count
+
+
+def _unconverged(members: Sequence[Member]) -> str:
+    """Count the points that did not converge, run by run."""
+    counts = [
+        (member.name, sum(not point["converged"] for point in points), len(points))
+        for member in members
+        for points in [member.results["points"]]
+    ]
+    bad, total = sum(n for _, n, _ in counts), sum(n for _, _, n in counts)
+    told = "; ".join(f"{name}: {n} of {of}" for name, n, of in counts if n)
+    return (
+        f"At {bad} of {total} points the chains did not converge ({told}). They are crossed out in "
+        "the figures; the report of each run says why."
+    )
 
 
 def _of(names: Sequence[str], members: Sequence[Member]) -> str:
@@ -166,18 +224,11 @@ def _of(names: Sequence[str], members: Sequence[Member]) -> str:
 
 
 def _banner(members: Sequence[Member]) -> str:
-    lines = [
-        {"level": "critical", "text": f"{_of(names, members)}{text}"}
-        for (_, _, text), names in _said(members, critical=True).items()
-    ]
-    return pieces.banner({"caveats": lines})
+    return pieces.banner({"caveats": _said(members, critical=True)})
 
 
 def _caveats(members: Sequence[Member]) -> str:
-    lines = [
-        {"level": level, "code": code, "text": f"{_of(names, members)}{text}"}
-        for (level, code, text), names in _said(members, critical=False).items()
-    ]
+    lines = _said(members, critical=False)
     if not lines:
         return ""
     lines.sort(key=lambda line: line["level"] != "warning")

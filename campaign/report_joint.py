@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..analysis.layout import TEMPERATURE
@@ -13,9 +14,11 @@ from .numbers import worst
 from .report_parts import Figure, Section, Series, Table
 from .report_sections import bracket_text
 
-__all__ = ["Member", "joint_section", "members_of", "overview_section"]
+__all__ = ["Member", "joint_section", "members_of", "overview_section", "shortened"]
 
 Results = Mapping[str, Any]
+ALWAYS = ("formula", "landscape", "model")
+"""Facts that are named wherever runs differ in them, though others would tell the runs apart."""
 
 
 class Member(NamedTuple):
@@ -37,26 +40,30 @@ class Member(NamedTuple):
 
 
 def members_of(runs: Sequence[Run], results: Sequence[Results]) -> list[Member]:
-    """Name runs by what they differ in: formula, size, volume, landscape, model, ensemble ….
+    """Name runs by what they differ in: formula, size, landscape, model, ensemble, temperature ….
 
-    A fact is named only where those before it leave runs alike.
+    Runs of other formulas, landscapes and models are never named alike; another fact is named only
+    where it tells runs apart that would be.
     """
     facts = [
         {
             "formula": str(found["formula"]),
             "size": f"{found['n_sites']} sites",
-            "volume": f"{run.lattice.atoms.get_volume() / run.lattice.n_sites:.4g} Å³ per site",
             "landscape": str(found["landscape"]),
-            "model": _model(run),
+            "model": _model(run, precision=False),
+            "volume": f"{run.lattice.atoms.get_volume() / run.lattice.n_sites:.4g} Å³ per site",
             "ensemble": _ensemble(run),
+            "temperature": _one_temperature(found),
+            "precision": str((run.attrs.get("model") or {}).get("dtype", "")),
         }
         for run, found in zip(runs, results, strict=True)
     ]
-    telling: list[str] = []
+    telling = [key for key in ALWAYS if _distinct(facts, [key]) > 1]
     for key in facts[0]:
         if _distinct(facts, [*telling, key]) > _distinct(facts, telling):
             telling.append(key)
-    names = [", ".join(fact[key] for key in telling) for fact in facts]
+    ordered = [key for key in facts[0] if key in telling]
+    names = [", ".join(fact[key] for key in ordered if fact[key]) for fact in facts]
     if len(set(names)) < len(names):
         places = _places(runs)
         names = [
@@ -78,9 +85,18 @@ def _places(runs: Sequence[Run]) -> list[str]:
     return short if len(set(short)) == len(short) else paths
 
 
-def _model(run: Run) -> str:
+def _model(run: Run, *, precision: bool = True) -> str:
     model = run.attrs.get("model")
-    return energy_model(run.config, model, {}) if model else "model not described"
+    if not model:
+        return "model not described"
+    shown = model if precision else {key: v for key, v in model.items() if key != "dtype"}
+    return energy_model(run.config, shown, {})
+
+
+def _one_temperature(results: Results) -> str:
+    """Temperature of a run that has a single one."""
+    found = {point["temperature"] for point in results.get("points", ())}
+    return kelvin(found.pop()) if len(found) == 1 else ""
 
 
 def _ensemble(run: Run) -> str:
@@ -112,7 +128,15 @@ def overview_section(members: Sequence[Member]) -> Section:
         *("Run", "Formula", "Mixed sites", "Sampled", "Converged points", "Least ESS"),
         *("Apparent ordering temperature", "Finished"),
     )
-    return Section("Runs", tables=[Table(columns, rows)], key="runs")
+    alike = {
+        "Formula": {str(members[0].results["formula"])},
+        "Apparent ordering temperature": {"–"},
+    }
+    kept = [
+        k for k, name in enumerate(columns) if {str(row[k]) for row in rows} != alike.get(name)
+    ]  # what the title says, or no run has
+    table = Table([columns[k] for k in kept], [[row[k] for k in kept] for row in rows])
+    return Section("Runs", tables=[table], key="runs")
 
 
 def _span(results: Results) -> str:
@@ -143,6 +167,13 @@ def joint_section(members: Sequence[Member]) -> Section | None:
     figures = [figure for figure in _figures(members) if _shared(figure)]
     if not figures:
         return None
+    titles = [figure.title for figure in figures]
+    figures = [
+        replace(figure, title=f"{figure.title} against {figure.x.partition(' (')[0]}")
+        if titles.count(figure.title) > 1
+        else figure
+        for figure in figures
+    ]
     return Section("Side by side", figures=figures, key="side-by-side")
 
 
@@ -214,7 +245,7 @@ def _figure(
                 continue
             series.append(
                 Series(
-                    ", ".join(part for part in (member.name, curve) if part),
+                    _label(member.name, curve),
                     [value for value, _ in kept],
                     [number["mean"] for _, number in kept],
                     [number["error"] for _, number in kept],
@@ -223,7 +254,23 @@ def _figure(
                     colour=k if len(members) > 1 else None,
                 )
             )
-    return Figure(title, x, y, series)
+    return Figure(title, x, y, shortened(series))
+
+
+def shortened(series: Sequence[Series]) -> list[Series]:
+    """Leave out of the names of series what all of them say, where something is left."""
+    parts = [one.name.split(", ") for one in series]
+    common = {part for part in parts[0] if all(part in other for other in parts)} if parts else {}
+    left = [", ".join(part for part in some if part not in common) for some in parts]
+    if not all(left):
+        return list(series)
+    return [replace(one, name=name) for one, name in zip(series, left, strict=True)]
+
+
+def _label(name: str, curve: str) -> str:
+    """Name of a run and of its curve, what both say once."""
+    said = name.split(", ") if name else []
+    return ", ".join([*said, *(part for part in curve.split(", ") if part and part not in said)])
 
 
 def _slopes(members: Sequence[Member]) -> Iterator[Figure]:
@@ -237,7 +284,8 @@ def _slopes(members: Sequence[Member]) -> Iterator[Figure]:
     )
     for site, species in pairs:
         series = []
-        for k, member in enumerate(members):
+        shown = [m for m in members if any(p["free_energy_slopes"] for p in m.results["points"])]
+        for k, member in enumerate(shown):  # in the colours that these runs have elsewhere
             for curve, back, points in _curves(member.results):
                 kept = [p for p in points if species in p["free_energy_slopes"].get(site, {})]
                 kept.sort(key=lambda p: p["composition"][site][species]["mean"])
@@ -247,7 +295,7 @@ def _slopes(members: Sequence[Member]) -> Iterator[Figure]:
                 slopes = [p["free_energy_slopes"][site][species] for p in kept]
                 series.append(
                     Series(
-                        ", ".join(part for part in (member.name, curve) if part),
+                        _label(member.name, curve),
                         [share["mean"] for share in shares],
                         [slope["mean"] for slope in slopes],
                         [slope["error"] for slope in slopes],
@@ -261,7 +309,7 @@ def _slopes(members: Sequence[Member]) -> Iterator[Figure]:
             f"Slope of the free energy: {species} on {site}",
             f"Fraction of {species} on {site}",
             "∂f/∂c (eV per site)",
-            series,
+            shortened(series),
             "Where it falls, one phase is unstable.",
             x_range=(0.0, 1.0),
         )

@@ -27,6 +27,14 @@ TITLES = {
 }
 
 
+MOST_NAMES = 3
+"""Runs that are named where nothing could be determined from them; more are counted."""
+_SAME_REASON = Section(
+    TITLES["phase-diagram"],
+    caveats=[{"level": "warning", "text": "Not determined, for the same reason."}],
+)
+
+
 class Together(NamedTuple):
     """What a group of runs says together: plain data and a section, or the reason for neither.
 
@@ -57,11 +65,13 @@ def together(members: Sequence[Member]) -> list[Together]:
 
 def together_sections(members: Sequence[Member]) -> list[Section]:
     """Sections of what runs say `together`."""
-    found = [one.section for one in together(members)]
-    keys = [section.name for section in found]
+    found = together(members)
+    keys = [one.section.name for one in found]
     return [
-        _renamed(section, f"{section.name}-{k}") if keys.count(section.name) > 1 else section
-        for k, section in enumerate(found)
+        _renamed(one, f"{one.section.name}-{k}")
+        if keys.count(one.section.name) > 1
+        else one.section
+        for k, one in enumerate(found)
     ]
 
 
@@ -70,10 +80,13 @@ def together_sections_of_one(run: Run, results: Mapping[str, Any]) -> list[Secti
     return together_sections(members_of([run], [results]))
 
 
-def _renamed(section: Section, key: str) -> Section:
-    return Section(
-        section.title, section.statement, section.caveats, section.figures, section.tables, key
-    )
+def _renamed(one: Together, key: str) -> Section:
+    """Section of one group of several, with what all names of the group say in its title."""
+    section = one.section
+    parts = [name.split(", ") for name in one.names]
+    common = ", ".join(part for part in parts[0] if all(part in other for other in parts))
+    title = f"{section.title}: {common}" if common else section.title
+    return Section(title, section.statement, section.caveats, section.figures, section.tables, key)
 
 
 def _groups(members: Sequence[Member], key: Callable[[Member], Any]) -> list[list[Member]]:
@@ -117,8 +130,11 @@ def _of_compositions(members: Sequence[Member]) -> Iterator[Together]:
     """Free energies and diagrams of lattices whose composition fluctuated."""
     free = [m for m in members if m.results["layout"]["free"]]
     for group in _groups(free, lambda m: (m.material[1:3], m.run.lattice.fingerprint())):
-        yield _tried("free-energy", group, _free_energy)
-        yield _tried("phase-diagram", group, _diagram)
+        energies = _tried("free-energy", group, _free_energy)
+        diagram = _tried("phase-diagram", group, _diagram)
+        yield energies
+        alike = energies.error and diagram.error and str(energies.error) == str(diagram.error)
+        yield diagram._replace(section=_SAME_REASON) if alike else diagram
 
 
 def _free_energy(runs: Sequence[Any]) -> tuple[dict[str, Any], Section]:
@@ -144,6 +160,7 @@ def _tried(
         text = str(error)
         reason = f"{text[:1].upper()}{text[1:].rstrip('.')}."
         of = "; ".join(name for name in names if name)
+        of = f"these {len(names)} runs" if len(names) > MOST_NAMES else of
         said = f"Not determined from {of}. {reason}" if of else f"Not determined. {reason}"
         section = Section(TITLES[subject], (), [{"level": "warning", "text": said}])
         return Together(subject, names, None, error, section)

@@ -191,6 +191,11 @@ def test_the_legend_of_many_series_stays_above_the_plot(browser, report):
             "`[data-figure=generic-0] ${s}`).getBoundingClientRect()[['bottom', 'top'][k]])"
         )
         assert bottom <= top + 1
+        axes = page.evaluate(
+            "['generic-0', 'generic-1'].map((name) => document.querySelector("
+            "`[data-figure=${name}] .nsewdrag`).getBoundingClientRect().height)"
+        )
+        assert axes[0] > 0.8 * axes[1]  # and takes nothing from it
 
 
 def test_any_stored_structure_can_be_chosen_turned_and_played(browser, report):

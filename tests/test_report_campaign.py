@@ -13,9 +13,14 @@ from alchemc import builders
 from alchemc.analysis import analyze_run
 from alchemc.campaign import start_run
 from alchemc.campaign.findings import read_findings, store_finding
-from alchemc.campaign.report_campaign import campaign_page, runs_below
-from alchemc.campaign.report_joint import joint_section, members_of, overview_section
-from alchemc.campaign.report_parts import Section
+from alchemc.campaign.report_campaign import campaign_page, caveat_lines, runs_below
+from alchemc.campaign.report_joint import (
+    joint_section,
+    members_of,
+    overview_section,
+    shortened,
+)
+from alchemc.campaign.report_parts import Section, Series
 from alchemc.cli import main
 from alchemc.commands.shared import keep
 from alchemc.errors import InputError
@@ -219,3 +224,61 @@ def test_names_say_no_more_than_tells_runs_apart():
     ]
     names = [member.name for member in members_of(runs, found)]
     assert names == ["SrScO3, 8 sites", "SrScO3, 16 sites", "MgO, 32 sites"]  # and no volumes
+
+
+def of_one_temperature(kind, kelvin, dtype="float64", name="bundled"):
+    run = SimpleNamespace(
+        lattice=perovskite(2, 2, 2),
+        attrs={"model": {"name": name, "dtype": dtype}},
+        config={"ensemble": {"kind": kind}},
+    )
+    points = [{"temperature": kelvin}] * 2
+    found = {"formula": "SrScO3", "n_sites": 8, "landscape": "ideal", "points": points}
+    return run, found
+
+
+def test_runs_at_one_temperature_each_are_named_by_it():
+    given = [of_one_temperature("semi-grand", 900.0), of_one_temperature("semi-grand", 1200.0)]
+    given.append(of_one_temperature("canonical", 1200.0))
+    names = [member.name for member in members_of(*zip(*given, strict=True))]
+    assert names == ["semi-grand, 900 K", "semi-grand, 1,200 K", "canonical, 1,200 K"]
+
+
+def test_models_are_named_though_temperatures_tell_runs_apart():
+    given = [
+        of_one_temperature("canonical", 900.0), of_one_temperature("canonical", 950.0, name="other")
+    ]  # fmt: skip
+    names = [member.name for member in members_of(*zip(*given, strict=True))]
+    assert names == ["bundled", "other"]
+    given = [
+        of_one_temperature("canonical", 900.0), of_one_temperature("canonical", 900.0, "float32")
+    ]  # fmt: skip
+    names = [member.name for member in members_of(*zip(*given, strict=True))]
+    assert names == ["float64", "float32"]
+
+
+def test_what_all_series_of_a_figure_say_is_left_out_of_its_legend():
+    series = [Series(f"semi-grand, 900 K, {way}", (1.0,), (2.0,)) for way in ("up", "down")]
+    assert [one.name for one in shortened(series)] == ["up", "down"]
+    assert [one.name for one in shortened(series[:1])] == [series[0].name]
+
+
+def test_caveats_that_end_alike_are_said_together():
+    members = [SimpleNamespace(name=name, results={}) for name in ("a", "b", "c")]
+    tail = "above about 2,500 K oxides melt, and those points describe the model on a lattice only."
+    texts = {f"Up to 900 K; {tail}": ["a"], f"Up to 800 K; {tail}": ["b", "c"]}
+    assert caveat_lines("hot-points", texts, members) == [
+        f"a: Up to 900 K; b; c: Up to 800 K; {tail}"
+    ]
+    apart = {"Up to 900 K.": ["a"], "Down to 800 K.": ["b"]}
+    assert caveat_lines("hot-points", apart, members) == ["a: Up to 900 K.", "b: Down to 800 K."]
+
+
+def test_many_points_that_did_not_converge_are_counted():
+    points = [{"converged": False}] * 3 + [{"converged": True}]
+    good = SimpleNamespace(name="b", results={"points": points[3:]})
+    members = [SimpleNamespace(name="a", results={"points": points}), good]
+    (line,) = caveat_lines("unconverged", {f"At {k} K.": ["a"] for k in range(4)}, members)
+    assert line.startswith("At 3 of 5 points the chains did not converge (a: 3 of 4).")
+    few = caveat_lines("unconverged", {f"At {k} K.": ["a"] for k in range(3)}, members)
+    assert few == ["a: At 0 K.", "a: At 1 K.", "a: At 2 K."]

@@ -33,10 +33,26 @@ window.ReportPlots = (() => {
     return { type: "rect", xref: "x", yref: "paper", x0: lower, x1: upper, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--band"), layer: "below" };
   }
 
-  // A legend above the plot grows downwards into it where it has many rows: leave room for them.
-  function marginFor(element, names) {
+  const rowHeight = 20, above = 15, legendRoom = 40; // px; what the style's height of a plot holds of a legend
+
+  // Draw a plot. A legend above it makes the plot taller, not its axes shorter: first for the most
+  // rows that it may have, then for those it has.
+  function show(element, traces, chart) {
+    element.style.height = "";
+    const height = element.offsetHeight;
+    const names = chart.showlegend ? traces.filter((t) => t.showlegend !== false).map((t) => t.name) : [];
+    const give = (room) => {
+      element.style.height = `${height + Math.max(0, room - legendRoom)}px`;
+      return { ...chart.margin, t: above + room };
+    };
     const perRow = Math.max(1, Math.floor((element.clientWidth - 74) / (44 + 7.5 * Math.max(...names.map((n) => n.length), 1))));
-    return { l: 60, r: 14, t: 15 + 20 * Math.ceil(names.length / perRow), b: 48 };
+    const guess = rowHeight * Math.ceil(names.length / perRow);
+    Plotly.react(element, traces, { ...chart, margin: give(guess) }, config);
+    const legend = names.length ? element.querySelector(".legend .bg")?.getBoundingClientRect().height : 0;
+    if (legend && Math.abs(legend - guess) > rowHeight / 2) {
+      Plotly.react(element, traces, { ...chart, margin: give(legend), height: element.offsetHeight }, config);
+      Plotly.Plots.resize(element);
+    }
   }
 
   // What did not converge: a red cross on top of it, without a hover text of its own.
@@ -110,10 +126,16 @@ window.ReportPlots = (() => {
 
   // A figure as the report describes it; see docs/report.md.
   function drawFigure(element, spec) {
+    const wide = (range, log) => { // marks at the ends are not cut off
+      if (log || range.includes(null)) return range.map((v) => (v !== null && log ? Math.log10(v) : v));
+      const more = 0.015 * (range[1] - range[0]);
+      return [range[0] - more, range[1] + more];
+    };
+    const narrow = element.clientWidth < 480 && spec.ticks.some((t) => t[1].length > 4);
     const axis = (range, log, ticks) => ({
       ...(log ? { type: "log", exponentformat: "power" } : {}),
-      ...(range ? { range: range.map((v) => (v !== null && log ? Math.log10(v) : v)), autorange: range.includes(null) ? (range[0] === null ? "min" : "max") : false } : {}),
-      ...(ticks.length ? { tickmode: "array", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => plain(t[1])) } : {}),
+      ...(range ? { range: wide(range, log), autorange: range.includes(null) ? (range[0] === null ? "min" : "max") : false } : {}),
+      ...(ticks.length ? { tickmode: "array", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => plain(t[1])), zeroline: false, ...(narrow ? { tickangle: -40 } : {}) } : {}),
     });
     const xaxis = axis(spec.x_range, spec.log.includes("x"), spec.ticks), yaxis = axis(spec.y_range, spec.log.includes("y"), []);
     const shapes = spec.bands.map(([low, high]) => shade(low, high));
@@ -129,7 +151,7 @@ window.ReportPlots = (() => {
     const traces = legendOfCrosses(spec.series.flatMap((series, k) => seriesTraces(series, k, spec)));
     const names = traces.filter((t) => t.showlegend !== false).map((t) => t.name);
     const showlegend = names.length > 1 || Boolean(spec.series[0]?.name);
-    Plotly.react(element, traces, layout(plain(spec.x), plain(spec.y), { shapes, showlegend, xaxis, yaxis, margin: marginFor(element, showlegend ? names : []) }), config);
+    show(element, traces, layout(plain(spec.x), plain(spec.y), { shapes, showlegend, xaxis, yaxis }));
   }
 
   function drawFigures(figures) {
@@ -156,5 +178,5 @@ window.ReportPlots = (() => {
     });
   }
 
-  return { css, colour, marks, config, layout, shade, withErrors, legendOfCrosses, along, drawFigures, follow, offer };
+  return { css, colour, marks, config, layout, show, shade, withErrors, legendOfCrosses, along, drawFigures, follow, offer };
 })();

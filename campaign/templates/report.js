@@ -5,7 +5,7 @@
   const points = data.results.points;
   const layoutOf = data.results.layout;
   const byId = (id) => document.getElementById(id);
-  const { colour, config, layout, shade, withErrors, legendOfCrosses, along, marks } = window.ReportPlots;
+  const { colour, config, layout, show, shade, withErrors, legendOfCrosses, along, marks } = window.ReportPlots;
 
   // Where an ordering temperature lies, or where the two ways of a scan differ.
   function bands() {
@@ -37,7 +37,7 @@
       return withErrors(xs, line.of.map((i) => numbers[i]), label, single ? k : line.curve, unit, { symbol: k, back: line.back });
     }));
     const several = traces.length > 1;
-    Plotly.react(byId(id), legendOfCrosses([...traces, ...(extra?.traces ?? [])]), layout(layoutOf.title, y, { shapes: bands(), showlegend: several, ...extra?.layout }), config);
+    show(byId(id), legendOfCrosses([...traces, ...(extra?.traces ?? [])]), layout(layoutOf.title, y, { shapes: bands(), showlegend: several, ...extra?.layout }));
   }
 
   // The slope of the free energy is drawn against the composition: where it falls, phases part.
@@ -56,7 +56,7 @@
       return withErrors(order.map((i) => shares[i].mean), slopes, label, colourOf, "eV", { symbol: k, back: line.back, xErrors: order.map((i) => shares[i].error ?? 0) });
     }));
     const x = pairs.length === 1 ? `Fraction of ${pairs[0][1]} on ${pairs[0][0]}` : "Fraction";
-    Plotly.react(byId("plot-slope"), legendOfCrosses(traces), layout(x, "∂f/∂c (eV per site)", { showlegend: traces.length > 1, xaxis: { range: [-0.02, 1.02] } }), config);
+    show(byId("plot-slope"), legendOfCrosses(traces), layout(x, "∂f/∂c (eV per site)", { showlegend: traces.length > 1, xaxis: { range: [-0.02, 1.02] } }));
   }
 
   function drawSweeps() {
@@ -108,7 +108,7 @@
     }));
     const share = name.startsWith("fraction of ");
     const label = name === "energy" ? "Energy (meV per site)" : share ? name[0].toUpperCase() + name.slice(1) : `|ψ|², ${name}`;
-    Plotly.react(byId("plot-traces"), lines, layout("Draw", label, { showlegend: lines.length > 1 && lines.length <= 12 }), config);
+    show(byId("plot-traces"), lines, layout("Draw", label, { showlegend: lines.length > 1 && lines.length <= 12 }));
   }
 
   function fill(select, labels, chosen) {
