@@ -1,5 +1,13 @@
 """What is sampled: target densities over occupations."""
 
+from .alchemical import (
+    EinsteinCrystal,
+    FrenkelLaddPath,
+    HarmonicCrystal,
+    VacancyPath,
+    reference_path,
+    thermal_positions,
+)
 from .annealing import Annealing, Lowest, lowest
 from .canonical import Canonical
 from .charge_neutral import ChargeNeutral
@@ -18,15 +26,21 @@ __all__ = [
     "Annealing",
     "Canonical",
     "ChargeNeutral",
+    "EinsteinCrystal",
+    "FrenkelLaddPath",
+    "HarmonicCrystal",
     "HybridMD",
     "Langevin",
     "Lowest",
     "SemiGrandCanonical",
     "Tempering",
     "TimeStepBias",
+    "VacancyPath",
     "VarianceConstrained",
     "WangLandau",
     "WithPositions",
     "lowest",
+    "reference_path",
+    "thermal_positions",
     "time_step_bias",
 ]

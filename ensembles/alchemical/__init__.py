@@ -2,8 +2,24 @@
 
 from .alchemical_path import AlchemicalPath
 from .biases import Biases
+from .einstein import EinsteinCrystal, HarmonicCrystal, spring_constants
+from .frenkel_ladd import FrenkelLaddPath, reference_path, thermal_positions
+from .ghost import VacancyPath
 from .groups import Groups
 from .mixed import MixedModel
 from .paths import MixturePath
 
-__all__ = ["AlchemicalPath", "Biases", "Groups", "MixedModel", "MixturePath"]
+__all__ = [
+    "AlchemicalPath",
+    "Biases",
+    "EinsteinCrystal",
+    "FrenkelLaddPath",
+    "Groups",
+    "HarmonicCrystal",
+    "MixedModel",
+    "MixturePath",
+    "VacancyPath",
+    "reference_path",
+    "spring_constants",
+    "thermal_positions",
+]
