@@ -28,6 +28,8 @@ __all__ = [
 CONFIGURATIONS_PER_BLOCK = 4096
 SITES_PER_BLOCK = 1 << 20
 """Sites of all configurations of a block together: what is made of a block fits into a cache."""
+SAME = 1e-12
+"""Values that differ by no more than this share of the largest differ by rounding."""
 
 Meter = Callable[[np.ndarray], np.ndarray]
 """From checked occupations [n, n_sites] to what is measured of each, [n, ...]."""
@@ -183,7 +185,8 @@ def summarize_series(values: np.ndarray) -> Summary:
     """Mean and error of one quantity sampled as [draw, chain].
 
     A single draw of several chains counts as independent replicas: their scatter gives the error,
-    and as nothing is known of the chains, ``converged`` is False. One value has no error (NaN).
+    and as nothing is known of the chains, ``converged`` is False. One value has no error (NaN), nor
+    have chains that all have the same.
 
     Parameters
     ----------
@@ -207,6 +210,8 @@ def summarize_series(values: np.ndarray) -> Summary:
         return Summary(np.nan, np.nan, np.nan, np.nan, False)
     if n_draws > 1:
         return summary(values)
+    if n_chains > 1 and np.ptp(values) <= SAME * np.abs(values).max():
+        return Summary(float(values.mean()), np.nan, 0.0, np.nan, False)
     error = float(values.std(ddof=1) / np.sqrt(n_chains)) if n_chains > 1 else np.nan
     return Summary(float(values.mean()), error, float(n_chains), np.nan, False)
 

@@ -116,6 +116,19 @@ def test_a_frozen_chain_has_no_heat_capacity_error_and_no_verdict():
     assert not result.converged
 
 
+@pytest.mark.parametrize("value", [0.0, -3.7, 0.1])
+def test_one_draw_of_chains_that_are_alike_has_no_error_and_no_verdict(value):
+    """An error of zero would make it the best known of all numbers."""
+    result = summarize_series(np.full((1, 7), value))
+    assert result.mean == pytest.approx(value)
+    assert np.isnan(result.error)
+    assert result.ess == 0.0
+    assert not result.converged
+    table = describe(xr.DataArray(np.full((1, 4, 1), value), dims=("draw", "chain", "axis")))
+    assert np.isnan(table.error.to_numpy()).all()
+    assert not table.converged.to_numpy().any()
+
+
 def test_the_error_of_a_heat_capacity_is_scaled_like_its_value():
     x = np.repeat(np.random.default_rng(4).normal(size=(12, 2)), 50, axis=0)
     n, result = mean_energy(x).ess, heat_capacity(x, 900.0)
