@@ -100,9 +100,12 @@ def layout(
     >>> found = layout([*there, *back])
     >>> found.title, found.labels[2]
     ('μ(Ta) on B (eV)', '900 K, μ(Ta) on B = 0.1 eV, down')
+    >>> zero = [{"temperature": 900.0, "phi_B_Ta": phi} for phi in (-0.5, 2.2e-16, 0.5)]
+    >>> layout(zero).labels[1]
+    '900 K, φ(Ta) on B = 0'
     """
     # Values that differ by rounding, as those of a range counted from either end may, are one.
-    coordinates = [{n: float(f"{v:.12g}") for n, v in point.items()} for point in coordinates]
+    coordinates = _rounded(coordinates)
     axis = _axis(coordinates, config or {})
     others = sorted(name for name in _varying(coordinates) if name not in {axis, SWEEP})
     keys = [tuple(sorted((n, c[n]) for n in c if n not in {axis, SWEEP})) for c in coordinates]
@@ -143,6 +146,17 @@ def layout(
         written=tuple(label(*each, ",.6g").replace("= -", "= −") for each in named),
         returns=returns,
     )
+
+
+def _rounded(coordinates: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Twelve digits, and zero for what is nothing beside the largest value of the coordinate."""
+    largest: dict[str, float] = {}
+    for name, value in (entry for point in coordinates for entry in point.items()):
+        largest[name] = max(largest.get(name, 1.0), abs(value))
+    return [
+        {n: float(f"{v:.12g}") if abs(v) > 1e-12 * largest[n] else 0.0 for n, v in point.items()}
+        for point in coordinates
+    ]
 
 
 def few(names: Sequence[str], separator: str = ", ", most: int = 6) -> str:

@@ -601,6 +601,17 @@ def test_values_that_differ_by_rounding_are_compared():
     assert len(loop.values) == 9
 
 
+def test_a_value_that_rounding_leaves_of_zero_is_called_zero():
+    phis = (-0.9, -0.3, 2.2e-15, 0.3)
+    found = layout([{"temperature": 900.0, "phi_B_Zr": phi} for phi in phis])
+    assert found.labels[2] == "900 K, φ(Zr) on B = 0"
+    assert found.written[2] == "900 K, φ(Zr) on B = 0"
+    assert found.places[2].value == 0.0
+    alone = layout([{"temperature": 900.0, "phi_B_Zr": -2.2e-15, "kappa": 1e-9}])
+    assert "e-15" not in alone.labels[0]
+    assert layout([{"temperature": t, "pressure": 1e-6} for t in (1.0, 2.0)]).labels[0] == "1 K"
+
+
 def test_the_range_in_which_the_ways_differ_is_found():
     there = np.array([0.1, 0.12, 0.15, 0.2, 0.9])
     back = np.array([0.1, 0.8, 0.85, 0.88, 0.9])
