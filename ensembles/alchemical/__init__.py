@@ -8,17 +8,28 @@ from .ghost import VacancyPath
 from .groups import Groups
 from .mixed import MixedModel
 from .paths import MixturePath
+from .placement import place_windows
+from .schedules import Geometric, Linear, Optimised, SmoothStep
+from .switching import Switching
+from .windows import WindowSampling
 
 __all__ = [
     "AlchemicalPath",
     "Biases",
     "EinsteinCrystal",
     "FrenkelLaddPath",
+    "Geometric",
     "Groups",
     "HarmonicCrystal",
+    "Linear",
     "MixedModel",
     "MixturePath",
+    "Optimised",
+    "SmoothStep",
+    "Switching",
     "VacancyPath",
+    "WindowSampling",
+    "place_windows",
     "reference_path",
     "spring_constants",
     "thermal_positions",
