@@ -18,6 +18,7 @@ from .results import (
     plot_order,
 )
 from .short_range import plot_series, plot_warren_cowley
+from .solid_solution import plot_solid_solution
 from .sqs import plot_sqs_clusters, plot_sqs_energy, plot_sqs_short_range
 from .stability import plot_fraction_distribution, plot_mixing, plot_phase_diagram
 from .structure import plot_structure
@@ -52,6 +53,7 @@ __all__ = [
     "plot_order",
     "plot_phase_diagram",
     "plot_series",
+    "plot_solid_solution",
     "plot_sqs_clusters",
     "plot_sqs_energy",
     "plot_sqs_short_range",

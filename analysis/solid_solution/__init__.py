@@ -1,0 +1,1 @@
+"""Solid solutions along a composition: lattice parameters, and compositions for a target."""
