@@ -13,6 +13,7 @@ from ..records import Run
 from ..statistics import MIN_ESS, RHAT_LIMIT, Summary
 from .layout import few
 from .transition import ApparentTransition, kelvin
+from .wording import counted
 
 __all__ = [
     "Caveat",
@@ -131,7 +132,7 @@ def shortcoming(result: Summary) -> str:
         digits = 3 if round(result.rhat, 3) > RHAT_LIMIT else 4
         reasons.append(f"R-hat {result.rhat:.{digits}f} above {RHAT_LIMIT}")
     if not result.ess >= MIN_ESS:
-        reasons.append(f"{math.floor(result.ess)} effective draws of at least {MIN_ESS}")
+        reasons.append(f"{counted(math.floor(result.ess), 'effective draw')} of at least {MIN_ESS}")
     return ", ".join(reasons) or "its chains or those it derives from did not converge"
 
 

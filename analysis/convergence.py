@@ -20,6 +20,7 @@ from .layout import coordinates_of, few, layout
 from .order.commensurate import NAMED_ORDERS, ordering_vector
 from .order.long_range import OrderMeter
 from .point_results import fitting_orders, fraction_name
+from .wording import counted
 
 __all__ = ["BlockError", "block_error", "blocking", "diagnose", "diagnostics"]
 
@@ -178,7 +179,7 @@ def diagnose(series: np.ndarray) -> dict[str, Any]:
         "why": shortcoming(result),
     }
     if x.size < MIN_ESS:
-        found["why"] = f"{x.size} draws of at least {MIN_ESS} effective ones"
+        found["why"] = f"{counted(x.size, 'draw')} of at least {MIN_ESS} effective ones"
     return found | {"remarks": "; ".join(_remarks(found)) if moves else ""}
 
 
@@ -205,7 +206,7 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
     if found["converged"] and min(found["ess_bulk"], found["ess_tail"]) < MIN_ESS:
         which = "tails" if found["ess_tail"] < found["ess_bulk"] else "ranks"
         fewest = min(found["ess_bulk"], found["ess_tail"])
-        remarks.append(f"{fewest:.0f} effective draws of the {which}")
+        remarks.append(f"{counted(round(fewest), 'effective draw')} of the {which}")
     return remarks
 
 
@@ -331,7 +332,8 @@ def _statement(rows: Sequence[Mapping[str, Mapping[str, Any]]], labels: Sequence
         for name, value in row.items()
         if value["converged"] and value["remarks"]
     ]
-    text = f"All quantities have converged at all of {len(rows)} points."
+    where = f"all of {len(rows)} points" if len(rows) > 1 else "the one point"
+    text = f"All quantities have converged at {where}."
     if bad:
         text = f"Not converged: {few(bad, '; ')}."
     return text + (f" Converged, but: {few(noted, '; ')}." if noted else "")

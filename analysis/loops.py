@@ -23,6 +23,7 @@ from .point_results import (
     open_sublattices,
     tracked_fractions,
 )
+from .wording import counted
 
 __all__ = ["Loop", "hysteresis", "loop_dict", "loops_of", "settled_loops", "telling"]
 
@@ -303,7 +304,7 @@ def _doubt(loop: Loop) -> str:
     bad = sum(not (a.converged and b.converged) for a, b in zip(loop.up, loop.down, strict=True))
     if not bad:
         return ""
-    return f" At {bad} of {len(loop.values)} points the chains did not converge."
+    return f" At {bad} of {counted(len(loop.values), 'point')} the chains did not converge."
 
 
 def _value(value: float) -> str:

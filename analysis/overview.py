@@ -35,6 +35,7 @@ from .point_results import (
 )
 from .trajectory_caveats import trajectory_caveats
 from .transition import ApparentTransition, Bracket, apparent_transition
+from .wording import counted
 
 __all__ = ["analyze_run", "mixed_formula", "relative_energies"]
 
@@ -348,9 +349,9 @@ def _settled(results: Sequence[PointResult], found: Layout) -> list[Caveat]:
     where = ", ".join(f"{what} ({few(names, '; ', 3)})" for what, names in at.items())
     text = (
         f"In every draw of every chain a species is alone on its sublattice, or absent: {where}. "
-        f"There is no error where nothing varies: of {n_draws:,} draws, were they independent, "
-        f"all else has a share below some {300 / n_draws:.2g} %. That chains do not leave a phase "
-        "does not show that it is the stable one."
+        f"There is no error where nothing varies: of {counted(n_draws, 'draw')}, were they "
+        f"independent, all else has a share below some {300 / n_draws:.2g} %. That chains do not "
+        "leave a phase does not show that it is the stable one."
     )
     return [Caveat("note", "pure", text)]
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..lattice import Lattice
 from ..records import Run, point_dataset
+from .wording import counted
 
 __all__ = ["Collector", "Origin"]
 
@@ -96,7 +97,8 @@ class Collector:
         kept = {origin: chain for origin, chain in self._chains.items() if len(chain.energies)}
         if not kept:
             raise InputError(
-                f"{', '.join(names)}: no draws are left of {self.seen} frames; take a smaller start"
+                f"{', '.join(names)}: no draws are left of {counted(self.seen, 'frame')}; take a "
+                "smaller start"
             )
         kind = self._ensemble(ensemble)
         points: dict[tuple[tuple[str, float], ...], list[_Chain]] = {}

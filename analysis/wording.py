@@ -1,10 +1,28 @@
-"""Numbers in sentences: as many digits as their errors leave."""
+"""Numbers in sentences: to the digits of their errors, and with the noun in its number."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["decimals", "with_error"]
+__all__ = ["counted", "decimals", "with_error"]
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun.
+
+    Parameters
+    ----------
+    number
+        How many.
+    one, many
+        The noun for one, and for several; an "s" more unless given.
+
+    Examples
+    --------
+    >>> counted(1, "draw"), counted(12_000, "draw"), counted(2, "energy", "energies")
+    ('1 draw', '12,000 draws', '2 energies')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def decimals(error: float) -> int:

@@ -18,6 +18,7 @@ from ..estimates import as_chains, blocks_of_draws
 from ..layout import coordinates_of
 from ..order.long_range import ordering_series
 from ..order.short_range import warren_cowley_series
+from ..wording import counted
 from .clusters import Clusters
 
 __all__ = [
@@ -106,8 +107,9 @@ def temperatures_of(run: Run) -> list[Temperature]:
         n_draws = min(point.sizes["draw"] for point in here)
         if n_draws < LEAST_DRAWS:
             raise InputError(
-                f"{n_draws} draws per chain at {kelvin:g} K are too few for an error; take at "
-                f"least {LEAST_DRAWS}, better hundreds"
+                f"{counted(n_draws, 'draw')} per chain at {kelvin:g} K "
+                f"{'is' if n_draws == 1 else 'are'} too few for an error; take at least "
+                f"{LEAST_DRAWS}, better hundreds"
             )
         energy = [
             point["energy"].transpose("draw", "chain").isel(draw=slice(0, n_draws)).to_numpy()

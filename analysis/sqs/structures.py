@@ -11,6 +11,7 @@ from ase import Atoms
 
 from ...errors import InputError
 from ...lattice import Lattice
+from ..wording import counted
 from .clusters import Cluster, Clusters
 
 __all__ = [
@@ -88,7 +89,6 @@ class SpecialQuasirandom:
     def statement(self) -> str:
         """What was made, in words."""
         n = len(self)
-        what = "special quasirandom structure" if n == 1 else "special quasirandom structures"
         how = {
             "enumeration": "the best of all arrangements",
             "annealing": "by simulated annealing",
@@ -100,9 +100,10 @@ class SpecialQuasirandom:
         low, high = self.mismatch.min(), self.mismatch.max()
         off = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}"
         return (
-            f"{n} {what} of {self.lattice.n_sites} mixed sites ({how}; clusters to {reach}): "
+            f"{counted(n, 'special quasirandom structure')} of {self.lattice.n_sites} mixed sites "
+            f"({how}; clusters to {reach}): "
             f"{matched} of {self.n_shells} pair shells match from the nearest on, and the cluster "
-            f"vectors are off by {off} in sum over {len(self.clusters)} clusters."
+            f"vectors are off by {off} in sum over {counted(len(self.clusters), 'cluster')}."
         )
 
     def rows(self) -> list[dict[str, Any]]:

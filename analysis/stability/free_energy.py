@@ -10,6 +10,7 @@ from ase.units import kB
 from ...errors import ConvergenceError
 from ...protocols import Hamiltonian
 from ...records import Run
+from ..wording import counted, with_error
 from .anchored import Anchor, anchor_of, with_anchor
 from .arguments import check_resampling, kelvins
 from .composition import ln_arrangements
@@ -142,7 +143,7 @@ def free_energy(
         doubtful=doubtful,
         converged=sure & (doubtful < DOUBTFUL_SHARE),
         absolute=all(a.kind != "none" for a in anchors),
-        route=f"by MBAR over {len(whole.beta)} points, {_hung_on(anchors)}",
+        route=f"by MBAR over {counted(len(whole.beta), 'point')}, {_hung_on(anchors)}",
         notes=_notes(whole) + _closure(whole, anchors, groups, values, replicates, kelvin),
     )
 
@@ -258,7 +259,7 @@ def _closure(  # noqa: PLR0917
                 found.append(
                     f"At {kelvin[t]:,.6g} K F of the pure composition "
                     f"{whole.compositions[c].tolist()} is off its energy by "
-                    f"{1e3 * apart[t]:.2g} ± {1e3 * error[t]:.2g} meV per site: errors are too "
+                    f"{with_error(1e3 * apart[t], 1e3 * error[t])} meV per site: errors are too "
                     "small, or a point was sampled in another phase."
                 )
     return tuple(found)
@@ -278,5 +279,5 @@ def _notes(pool: Pool) -> tuple[str, ...]:
     doubtful = [label for label, fine in zip(pool.labels, pool.converged, strict=True) if not fine]
     if not doubtful:
         return ()
-    number = f"{len(doubtful)} of {len(pool.labels)}"
-    return (f"At {number} points the chains did not converge, first at {doubtful[0]}.",)
+    number = f"{len(doubtful)} of {counted(len(pool.labels), 'point')}"
+    return (f"At {number} the chains did not converge, first at {doubtful[0]}.",)

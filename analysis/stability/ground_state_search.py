@@ -18,6 +18,7 @@ from ...protocols import Hamiltonian
 from ...sublattice import is_number, is_whole
 from ..estimates import as_chains, blocks_of_draws
 from ..layout import few
+from ..wording import counted
 from .common_cells import in_common_cells
 from .enumeration import Orderings, enumerate_orderings, primitive_lattice
 from .hull import Hull, lower_hull
@@ -255,7 +256,8 @@ class GroundStates:
         """What was found, in sentences with numbers and caveats."""
         between = [i for i, depth in self.depths.items() if depth > self.tolerance]
         said = (
-            f"{len(self)} arrangements in cells of up to {max(self.sizes)} primitive cells were "
+            f"{counted(len(self), 'arrangement')} in cells of up to "
+            f"{counted(max(self.sizes), 'primitive cell')} {'was' if len(self) == 1 else 'were'} "
             "compared."
         )
         if not self.labels or np.ptp(self.composition, axis=0).max(initial=0.0) < 1e-9:

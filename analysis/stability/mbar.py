@@ -17,6 +17,7 @@ from scipy.stats import t as student
 
 from ..._pymbar import quiet_pymbar
 from ...errors import ConvergenceError
+from ..wording import with_error
 from .pool import Pool
 
 __all__ = ["LEAST_OVERLAP", "Solution", "resolved", "solved"]
@@ -260,8 +261,8 @@ def _agreement(pool: Pool, solution: Solution) -> None:
             mean, error = _block_mean(values[mine], block, variance)
             if abs(mean - expected) > limit * error + 1e-6 * max(1.0, abs(mean)):
                 raise ConvergenceError(
-                    f"{label} has a mean {what} of {mean:.6g}, where all points together give "
-                    f"{expected:.6g} ± {error:.2g}: it was sampled in another phase than the "
+                    f"{label} has a mean {what} of {mean:,.6g}, where all points together give "
+                    f"{with_error(expected, error)}: it was sampled in another phase than the "
                     "stable one, or not long enough; give cut= between the phases, or more draws"
                 )
 

@@ -13,6 +13,7 @@ import xarray as xr
 from ...errors import InputError
 from ...records import Run
 from ..layout import few
+from ..wording import counted, with_error
 from .arguments import kelvins, numbers
 from .facets import hull_lines
 from .free_energies import DOUBTFUL_SHARE, FreeEnergies
@@ -144,16 +145,17 @@ class PhaseDiagram:
             parts.append(_ALONE[self.method].format(axis=self.axis, kelvin=few(alone)))
         if self.method != "tangent":
             parts.append(
-                f"All this is of a cell of {self.free.cell.n_sites} mixed sites; a larger one "
-                "shows what its size does."
+                f"All this is of a cell of {counted(self.free.cell.n_sites, 'mixed site')}; a "
+                "larger one shows what its size does."
             )
         if self.consolute:
             c = self.consolute
             where = ", outside of the temperatures sampled" if c.extrapolated else ""
-            spread = f" ± {_two(c.x_error)}" if not c.x_error < 1e-6 else " (a symmetric curve)"
+            symmetric = c.x_error < 1e-6
+            x = f"{c.x:.3f} (a symmetric curve)" if symmetric else with_error(c.x, c.x_error)
             parts.append(
-                f"The gap closes at {c.temperature:,.0f} ± {_two(c.temperature_error)} K and a "
-                f"{self.axis} of {c.x:.3f}{spread}{where}, for an enthalpy and entropy "
+                f"The gap closes at {with_error(c.temperature, c.temperature_error)} K and a "
+                f"{self.axis} of {x}{where}, for an enthalpy and entropy "
                 "of mixing that do not depend on temperature; fluctuations beyond the cell are "
                 "left out, which makes such a point high."
             )
@@ -296,19 +298,14 @@ def _doubt_at(free: FreeEnergies, line: TieLine) -> str:
 
 
 def _line_text(line: TieLine, axis: str) -> str:
+    one, other, mu = map(with_error, (*line.x, line.mu), line.errors)
     text = (
-        f"At {line.temperature:,.6g} K phases with a {axis} of {line.x[0]:.3g} ± "
-        f"{_two(line.errors[0])} and {line.x[1]:.3g} ± {_two(line.errors[1])} coexist (μ = "
-        f"{line.mu:.4f} ± {_two(line.errors[2])} eV"
+        f"At {line.temperature:,.6g} K phases with a {axis} of {one} and {other} coexist "
+        f"(μ = {mu} eV"
     )
     if line.certainty < SURE:
         text += f"; only {100 * line.certainty:.0f} % of the resamples have this gap"
     return text + ("; extrapolated)." if line.extrapolated else ").")
-
-
-def _two(error: float) -> str:
-    """Error to two digits, in words where it is not known."""
-    return f"{error:.2g}" if math.isfinite(error) else "unknown"
 
 
 def _plain(value: float) -> float | None:

@@ -19,6 +19,7 @@ from ..caveats import landscape_of
 from ..changes import count_meter
 from ..estimates import Meter, as_chains, measured, sites_of, species_labels
 from ..order.commensurate import OrderingVector, ordering_vector
+from ..wording import counted
 
 __all__ = ["Order", "TransitionSeries", "merged", "transition_series"]
 
@@ -95,7 +96,7 @@ class TransitionSeries:
     @property
     def label(self) -> str:
         """How the size is called."""
-        return f"{self.n_sites:,} sites"
+        return counted(self.n_sites, "site")
 
 
 def transition_series(

@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 
 from ...errors import ConvergenceError, InputError
 from ...sublattice import is_number
+from ..wording import with_error
 from .vibrations import HarmonicFreeEnergy
 
 __all__ = ["VibrationalShift", "vibrational_shift"]
@@ -58,11 +59,10 @@ class VibrationalShift(NamedTuple):
     @property
     def statement(self) -> str:
         """What was found, in sentences with numbers and caveats."""
-        error = f" ± {self.error:.0f}" if self.error > 0 else ""
         said = (
             f"Harmonic vibrations move the transition from {self.without:.0f} K to "
-            f"{self.temperature:.0f}{error} K: the disordered crystal's vibrational free energy "
-            f"differs by {1000 * self.difference:.1f} meV per cell."
+            f"{with_error(self.temperature, self.error)} K: the disordered crystal's "
+            f"vibrational free energy differs by {1000 * self.difference:.1f} meV per cell."
         )
         if self.largest_share > MOST_SHARE:
             said += (

@@ -17,6 +17,7 @@ from ...statistics import MIN_ESS, Summary
 from ...sublattice import is_number
 from ..estimates import as_chains, derived, summarize_series
 from ..layout import few
+from ..wording import counted, with_error
 from .harmonic_modes import TERAHERTZ, force_constants, forces, modes_of, thermodynamics
 
 __all__ = ["HarmonicFreeEnergy", "harmonic_free_energy"]
@@ -189,19 +190,21 @@ class HarmonicFreeEnergy:
         if self.imaginary.any():
             bad = int((self.imaginary > 0).sum())
             return (
-                f"{bad} of {n} structures have imaginary modes (or modes below {SOFTEST} THz): "
-                "they are no minima and have no harmonic free energy."
+                f"{bad} of {counted(n, 'structure')} {'has' if bad == 1 else 'have'} imaginary "
+                f"modes (or modes below {SOFTEST} THz): a minimum has none, and there is no "
+                "harmonic free energy."
             )
         said = (
-            f"Harmonic vibrations of {n} structure{'s' * (n > 1)} at the Γ point of the cell "
+            f"Harmonic vibrations of {counted(n, 'structure')} at the Γ point of the cell "
             f"({len(self.lattice.atoms)} positions), in eV per cell at {warm:g} K: "
         )
         values = self.vibrational(warm)
         said += f"{values.min():.3f}" + (f" to {values.max():.3f}" if n > 1 else "")
         if n > 1 and (np.ptp(self.lattice.counts(self.occupations), axis=0) == 0).all():
             mean = self.average(warm)
-            error = f"{mean.mean:.3f} ± {mean.error:.3f}" if mean.error > 0 else f"{mean.mean:.3f}"
-            said += f" ({error} on exponential average, if they are draws)"
+            said += (
+                f" ({with_error(mean.mean, mean.error)} on exponential average, if they are draws)"
+            )
         quantum = (values - self.vibrational(warm, "classical")).mean()
         said += f", quantum effects being {quantum:.3f} of it"
         said += f"; halving the displacement changes it by {1000 * self.step_change[-1]:.2f} meV."

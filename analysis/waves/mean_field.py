@@ -22,6 +22,7 @@ from ...lattice import Lattice
 from ...protocols import Hamiltonian
 from ...sublattice import is_whole, shown
 from ..caveats import MELTING, Caveat
+from ..wording import with_error
 from .couplings import Couplings, alchemical_couplings
 from .paths import path_through
 from .rescaling import MeanFieldTemperature, Rescaling, arrangements, regression
@@ -216,8 +217,9 @@ class ConcentrationWaves:
             )
         if not self.rescaling.slope > 2 * self.rescaling.error:
             return (
-                f"the energies of V do not follow the exact ones (slope {self.rescaling.slope:.2f} "
-                f"± {self.rescaling.error:.2f}), so they give no temperature"
+                "the energies of V do not follow the exact ones (slope "
+                f"{with_error(self.rescaling.slope, self.rescaling.error)}), so they give no "
+                "temperature"
             )
         if not self.decayed:
             return (

@@ -9,6 +9,7 @@ import numpy as np
 from ...lattice import Lattice
 from ..caveats import MAGNETIC, Caveat
 from ..order.commensurate import NAMED_ORDERS, shown_vector
+from ..wording import with_error
 from .couplings import Couplings
 from .solving import Wave
 
@@ -33,13 +34,13 @@ def statement(waves: ConcentrationWaves) -> str:
         r = waves.rescaling
         text += (
             f"Energies of {r.n} random arrangements follow those of V with slope "
-            f"{r.slope:.3f} ± {r.error:.3f} (r = {r.correlation:.3f}). "
+            f"{with_error(r.slope, r.error)} (r = {r.correlation:.3f}). "
         )
     reason = waves.no_temperature(lead)
     if reason:
         return text + f"No temperature: {reason}."
     t = waves.temperature()
-    return text + f"Mean-field temperature {t.kelvin:,.0f} ± {t.error:,.0f} K ({t.label})."
+    return text + f"Mean-field temperature {with_error(t.kelvin, t.error)} K ({t.label})."
 
 
 def caveats(waves: ConcentrationWaves) -> tuple[Caveat, ...]:
