@@ -11,7 +11,7 @@ import pytest
 from ase.units import GPa, kB
 from scipy.stats import chi2
 
-from alchemc import Canonical, SemiGrandCanonical, VarianceConstrained
+from alchemc import Canonical, SemiGrandCanonical, VarianceConstrained, builders
 from alchemc.analysis import (
     Observations,
     SampledPoint,
@@ -20,6 +20,7 @@ from alchemc.analysis import (
     mbar_averages,
     mixing_free_energy,
     observations,
+    plots,
     wang_landau_free_energy,
 )
 from alchemc.analysis.stability import pool as pool_module
@@ -514,3 +515,32 @@ def test_a_cell_that_moves_is_weighed_by_its_enthalpy():
     other = points[1]._replace(coordinates={"temperature": 1300.0, "pressure": 0.0})
     with pytest.raises(InputError, match="different pressures"):
         mbar_averages(Observations(cell.kinds, cell.sizes, (points[0], other)))
+
+
+def test_pure_compositions_alone_tell_nothing_of_mixing():
+    """Two ends make a curve of free energies that looks ideal: it is told, and not drawn."""
+    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(2, 1, 1))
+
+    def found(*shares):
+        pairs = [
+            (
+                {"B": {"Sc": 1 - x, "Ta": x}},
+                DensityOfStates([0.4 * x], np.full((2, 1), np.log(1 + (x == 0.5))), 2, 1.0),
+            )
+            for x in shares
+        ]
+        return wang_landau_free_energy(lattice, pairs, 1000.0)
+
+    ends, all_three = found(0.0, 1.0), found(0.0, 0.5, 1.0)
+    said = "Only pure compositions were sampled"
+    assert said in ends.statement
+    assert ends.to_dict()["notes"][-1].startswith(said)
+    assert said not in ends.to_dict()["statement"]
+    assert "2 compositions" in ends.statement
+    assert said not in all_three.statement
+    assert said not in found(1.0).statement
+    assert "of 1 composition at" in found(1.0).statement
+    for draw in (mixing_free_energy, plots.plot_mixing):
+        with pytest.raises(InputError, match="only pure compositions"):
+            draw(ends)
+    assert "F_\\mathrm{mix}" in plots.plot_mixing(all_three).axes[0].get_ylabel()

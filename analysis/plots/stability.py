@@ -28,7 +28,7 @@ _SPAN = 1e-4
 def plot_mixing(
     free: FreeEnergies, temperatures: Sequence[float] | None = None, axes: Axes | None = None
 ) -> Figure:
-    """Free energy of mixing against the fraction, in meV per site, with its convex hull.
+    """Mixing free energy ΔF_mix against the fraction, in meV per site, with its convex hull.
 
     Points with error bars are the cell's; open ones rest on too few draws. The dashed line is their
     hull, which mixtures of two phases reach.
@@ -49,7 +49,8 @@ def plot_mixing(
     Raises
     ------
     InputError
-        If several fractions vary, a pure composition is missing, or a temperature is unknown.
+        If several fractions vary, a pure composition is missing or there are only these, or a
+        temperature is unknown.
     """
     axis = free.one_axis()
     chosen = range(len(free.temperatures))
@@ -74,7 +75,7 @@ def plot_mixing(
         corners = hull.vertices
         axes.plot(axis.x[known][corners], values[known][corners], "--", color=colour, linewidth=0.8)
     axes.axhline(0.0, color="0.7", linewidth=0.6, zorder=0)
-    return _labelled(axes, axis.name, r"$F_\mathrm{mix}$ (meV per site)")
+    return _labelled(axes, axis.name, r"$\Delta F_\mathrm{mix}$ (meV per site)")
 
 
 def plot_fraction_distribution(

@@ -14,6 +14,7 @@ from ase.units import kB
 
 from ...errors import InputError
 from ..layout import few
+from ..wording import counted
 from .arguments import kelvins, numbers
 from .composition import Axis, axis_of, fractions_of, ln_arrangements
 from .observations import Observations
@@ -228,28 +229,42 @@ class FreeEnergies:
 
     @property
     def statement(self) -> str:
-        """What was found, in words."""
+        """What was found, in words, caveats included."""
+        return " ".join([self.findings, *self.caveats])
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """The notes, and that of compositions which tell nothing of mixing."""
+        known = np.isfinite(self.free_energy).any(axis=0)
+        if known.sum() < 2 or (self.ln_arrangements[known] > 0).any():
+            return self.notes
+        return (*self.notes, "Only pure compositions were sampled: nothing is known of mixtures.")
+
+    @property
+    def findings(self) -> str:
+        """What was found, in words, without the caveats, to be shown beside these."""
         known = np.isfinite(self.free_energy)
         low, high = float(self.temperatures.min()), float(self.temperatures.max())
         kelvin = f"{low:,.6g} K" if low == high else f"{low:,.6g} to {high:,.6g} K"
         error = error_of(self.replicates["free_energy"])[known]
         error = error[np.isfinite(error)]
         parts = [
-            f"Free energies of {known.any(axis=0).sum()} compositions at {kelvin} {self.route}, "
-            + (f"with errors up to {1e3 * error.max():.2g} meV per site." if error.size else "")
+            f"Free energies of {counted(int(known.any(axis=0).sum()), 'composition')} at {kelvin} "
+            f"{self.route}"
+            + (f", with errors up to {1e3 * error.max():.2g} meV per site." if error.size else ".")
         ]
         bad = int((known & ~self.converged).sum())
         if bad:
             parts.append(
-                f"{bad} of {int(known.sum())} rest on too few draws, or on chains that did not "
-                "converge."
+                f"{bad} of {int(known.sum())} {'rests' if bad == 1 else 'rest'} on too few draws, "
+                "or on chains that did not converge."
             )
         if not self.absolute:
             parts.append(
                 "The constant is not known: differences between compositions are, entropies are "
                 "not."
             )
-        return " ".join([*parts, *self.notes])
+        return " ".join(parts)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per temperature and composition that is known, for CSV."""
@@ -269,14 +284,14 @@ class FreeEnergies:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, with a statement in words."""
+        """Plain data, with a statement in words; caveats (notes) stand beside it."""
         return {
-            "statement": self.statement,
+            "statement": self.findings,
             "axis": self.axis.name if self.axis else None,
             "n_sites": self.cell.n_sites,
             "route": self.route,
             "absolute": self.absolute,
-            "notes": list(self.notes),
+            "notes": list(self.caveats),
             "rows": self.rows(),
         }
 

@@ -45,7 +45,8 @@ def mixing_free_energy(free: FreeEnergies) -> xr.Dataset:
     Raises
     ------
     InputError
-        If a pure composition is missing: no composition refers to anything then.
+        If a pure composition is missing: no composition refers to anything then; or there are
+        only these.
 
     Examples
     --------
@@ -89,6 +90,11 @@ def _end_weights(free: FreeEnergies, x: np.ndarray) -> np.ndarray:
         raise InputError(
             f"pure compositions of {names} are missing at some temperature: sample towards larger "
             "chemical potentials, or fit_excess, which needs none"
+        )
+    if not (free.ln_arrangements[np.isfinite(free.free_energy).any(axis=0)] > 0).any():
+        raise InputError(
+            "only pure compositions were sampled, which tell nothing of mixing: sample chemical "
+            "potentials, or compositions, between them"
         )
     weights = np.zeros((len(x), len(x)))
     weights[:, pure] = np.linalg.lstsq(columns[pure].T, columns.T, rcond=None)[0].T
