@@ -6,6 +6,7 @@ often than once in 10³. Mutants are off by more than 6 errors,
 or scatter by more than 1.8, in tests that the real code passes.
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -18,6 +19,7 @@ from alchemc.analysis.stability import multi_histogram
 from alchemc.analysis.stability.finite_size import extrapolated
 from alchemc.analysis.stability.multi_histogram import Curves, MultiHistogram
 from alchemc.analysis.stability.order_of_transition import Barrier, barrier, order_of_transition
+from alchemc.analysis.wording import with_error
 from alchemc.errors import ConvergenceError, InputError
 from alchemc.records import Run, point_dataset
 from analysis_cases import HALF, perovskite
@@ -77,6 +79,38 @@ def test_ten_species_on_a_square_lattice_melt_by_a_first_order_transition(potts,
     heights = [row["barrier"] for row in potts.sizes]
     assert heights[-1] > heights[0] > 0
     assert "latent heat" in potts.statement
+
+
+def test_a_first_order_by_two_sizes_or_low_barriers_is_tentative(potts):
+    """That a barrier grew once does not show that it goes on growing."""
+    found = ordering_temperature([potts_series(side) for side in (6, 12)], n_resamples=50)
+    assert found.verdict == "first order"
+    assert found.tentative
+    assert "looks of first order, tentatively" in found.statement
+    assert "order-tentative" in [caveat.code for caveat in found.caveats]
+    assert found.to_dict()["tentative"] is True
+    top = potts.sizes[-1]
+    for barrier_, tentative in ((0.9, True), (1.7, False)):
+        sizes = (*potts.sizes[:-1], top | {"barrier": barrier_})
+        one = dataclasses.replace(potts, sizes=sizes)
+        assert one.tentative == tentative
+        assert ("It is of first order" in one.statement) != tentative
+    heat = with_error(1e3 * top["latent_heat"], 1e3 * top["latent_heat_error"])
+    assert f"a latent heat of {heat} meV/site" in potts.statement
+
+
+def test_cells_that_grow_along_one_edge_are_named_by_it_and_warned_of():
+    """They are rods, and "L = 60" would be the number of all their sites."""
+    rods = [
+        dataclasses.replace(one, cell=np.diag([4.0, 4.0, 0.1 * one.n_sites]))
+        for one in first_order((60, 90, 135), np.random.default_rng(5))
+    ]
+    found = ordering_temperature(rods, order=None, n_resamples=50)
+    assert [row["label"] for row in found.sizes] == ["c = 6 Å", "c = 9 Å", "c = 13.5 Å"]
+    assert "one-edge" in [caveat.code for caveat in found.caveats]
+    assert "L = " not in found.statement
+    labels = plots.plot_finite_size(found).axes[0].get_legend_handles_labels()[1]
+    assert labels
 
 
 def test_one_size_gives_an_apparent_temperature_and_says_so():
@@ -432,7 +466,10 @@ def test_chains_that_did_not_mix_are_told_of():
 def test_results_are_plain_data_and_can_be_drawn(ising, potts):
     for result in (ising, potts):
         told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-        assert told["statement"] == result.statement
+        assert result.statement.startswith(told["statement"])
+        for caveat in told["caveats"]:  # beside the statement of plain data, and not in it
+            assert caveat["text"] not in told["statement"]
+            assert result.statement.count(caveat["text"]) == 1
         assert [row["n_sites"] for row in told["sizes"]] == [r["n_sites"] for r in result.sizes]
         for draw in (
             plots.plot_cumulants, plots.plot_heat_capacities, plots.plot_finite_size,

@@ -38,6 +38,11 @@ def test_energies_are_not_compared_where_positions_move():
     assert found.has("warren-cowley")
     assert not found.quantity("warren-cowley").representative
     assert "Positions move" in found.statement
+    plain = found.to_dict()  # beside the statement of plain data, and not in it
+    assert plain["caveats"]
+    for caveat in plain["caveats"]:
+        assert caveat["text"] not in plain["statement"]
+        assert found.statement.count(caveat["text"]) == 1
 
 
 def test_plain_data_and_tables_hold_the_same_numbers():
@@ -53,7 +58,8 @@ def test_plain_data_and_tables_hold_the_same_numbers():
         float(table["bias"].sel(quantity="energy", temperature=3000.0))
     )
     assert rows[1]["bias"] == pytest.approx(energy["points"][1]["bias"])
-    assert plain["statement"] == found.statement == " ".join(found.sentences)
+    assert found.statement == " ".join(found.sentences)
+    assert plain["statement"] == " ".join(found.findings)
     assert table["quantity"].size == len(set(table["quantity"].values.tolist()))
 
 

@@ -243,7 +243,12 @@ class SQSComparison:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What ``statement`` is made of."""
+        """What ``statement`` is made of: the findings, and the caveats."""
+        return (*self.findings, *(caveat.text for caveat in self.caveats))
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Sentences without the caveats, to be shown beside these."""
         from .statement import sentences  # noqa: PLC0415  (it imports this module)
 
         return tuple(sentences(self))
@@ -319,10 +324,10 @@ class SQSComparison:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: None for unknown, no NaN."""
+        """Plain data: None for unknown, no NaN. Caveats stand beside the statement, not in it."""
         deviation, limit = self.cluster_deviation(), self.random_limit
         return {
-            "statement": self.statement,
+            "statement": " ".join(self.findings),
             "caveats": [caveat._asdict() for caveat in self.caveats],
             "converged": self.converged,
             "landscape": self.landscape,

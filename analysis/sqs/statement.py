@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..caveats import MELTING
 from ..layout import few
+from ..wording import counted, decimals
 from .representative import Crossing
 from .results import AtTemperature, Budget, Compared, SQSComparison
 
@@ -18,7 +19,7 @@ CERTAIN = 2.0
 
 
 def sentences(found: SQSComparison) -> Iterator[str]:
-    """Sentences of a comparison: what was compared, biases, temperatures, numbers, caveats."""
+    """Sentences of a comparison: what was compared, biases, temperatures, numbers."""
     yield found.structures.statement
     yield _scope(found)
     if found.has("energy"):
@@ -38,8 +39,6 @@ def sentences(found: SQSComparison) -> Iterator[str]:
     yield from _orders(found)
     yield from _clusters(found)
     yield from _unconverged(found)
-    for caveat in found.caveats:
-        yield caveat.text
 
 
 def _scope(found: SQSComparison) -> str:
@@ -155,7 +154,7 @@ def _numbers(row: Compared) -> Iterator[str]:
     for point in ends:
         budget = row.budget(point)
         one = f"{MILLI * budget.error_of_one:.3g} meV per site"
-        draws = f"{_count(budget.draws, 'independent draw')} of the ensemble"
+        draws = f"{counted(budget.draws, 'independent draw')} of the ensemble"
         if math.isfinite(budget.stored_draws):
             draws += f" (about {max(1, math.ceil(budget.stored_draws)):,} stored ones of this run)"
         do = "does" if budget.draws == 1 else "do"
@@ -221,10 +220,6 @@ def _unconverged(found: SQSComparison) -> Iterator[str]:
         yield f"The chains did not converge at {few(bad)}: biases there have no sure error."
 
 
-def _count(n: int, one: str) -> str:
-    return f"{n:,} {one}{'' if n == 1 else 's'}"
-
-
 def _known(error: float) -> float:
     return error if math.isfinite(error) else 0.0
 
@@ -238,5 +233,5 @@ def _number(value: float, error: float, *, sign: bool = False) -> str:
     plus = "+" if sign and value > 0 else ""
     if not (error > 0 and math.isfinite(error)):
         return f"{plus}{value:,.4g}" if abs(value) < 1e4 else f"{plus}{float(f'{value:.4g}'):,.0f}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
+    digits = decimals(error)
     return f"{plus}{value:,.{digits}f} ± {error:,.{digits}f}"

@@ -15,10 +15,11 @@ from ...records import Run
 from ...statistics import Summary
 from ...sublattice import is_whole, shown
 from ..caveats import Caveat, unconverged
-from .finite_size import Estimate
+from ..wording import with_error
+from .finite_size import LEAST_FOUND, Estimate
 from .multi_histogram import MultiHistogram
-from .order_of_transition import CONTINUOUS, FIRST, UNDECIDED, Evidence, order_of_transition
-from .ordering_result import Combined, OrderingTemperature, combined
+from .order_of_transition import CONTINUOUS, FIRST, LOW, UNDECIDED, Evidence, order_of_transition
+from .ordering_result import LEAST_SIZES, Combined, OrderingTemperature, combined
 from .size_estimates import APART, Size, cumulant_at, estimates_of, size_of, universality_of
 from .transition_series import Order, TransitionSeries, merged, transition_series
 
@@ -163,8 +164,7 @@ def _geometry(sizes: Sequence[TransitionSeries]) -> tuple[list[float], int]:
         return [sizes[0].n_sites ** (1 / 3)], 3
     norms = np.array([np.linalg.norm(size.cell, axis=1) for size in sizes])
     angles = np.array([(u := s.cell / n[:, None]) @ u.T for s, n in zip(sizes, norms, strict=True)])
-    growth = norms / norms[0]
-    grown = (np.abs(growth - 1.0) > 1e-3).any(axis=0)
+    growth, grown = norms / norms[0], _grown(sizes)
     dimension = int(grown.sum())
     if dimension == 0:
         raise InputError(
@@ -181,6 +181,12 @@ def _geometry(sizes: Sequence[TransitionSeries]) -> tuple[list[float], int]:
                 "its lattice constant; finite-size scaling needs cells that differ in size alone"
             )
     return [size.n_sites ** (1 / dimension) for size in sizes], dimension
+
+
+def _grown(sizes: Sequence[TransitionSeries]) -> np.ndarray:
+    """Edges of the cell, [3], that are not the same in all sizes."""
+    norms = np.array([np.linalg.norm(size.cell, axis=1) for size in sizes])
+    return np.asarray((np.abs(norms / norms[0] - 1.0) > 1e-3).any(axis=0))
 
 
 def _require_one_model(sizes: Sequence[TransitionSeries]) -> None:
@@ -209,6 +215,11 @@ def _line(size: TransitionSeries) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _labels(sizes: Sequence[TransitionSeries], lengths: Sequence[float]) -> list[str]:
+    """L where it is a whole number, the edge that grows where only one does, else the sites."""
+    grown = _grown(sizes)
+    if grown.sum() == 1:
+        edge = int(np.argmax(grown))
+        return [f"{'abc'[edge]} = {np.linalg.norm(size.cell[edge]):,.6g} Å" for size in sizes]
     whole = len(sizes) > 1 and all(abs(x - round(x)) < 1e-6 for x in lengths)
     return [
         f"L = {round(x)}" if whole else size.label for x, size in zip(lengths, sizes, strict=True)
@@ -258,14 +269,27 @@ def _caveats(
     elif len(rows) == 2:
         text = "Two sizes leave the extrapolation untested; a third would test it."
         found.append(Caveat("warning", "two-sizes", text))
+    if _grown(sizes).sum() == 1:
+        text = (
+            "The cells grow along one edge only: such a crystal becomes a rod, which orders at no "
+            "temperature above zero by short-ranged interactions; give cells that grow along all."
+        )
+        found.append(Caveat("critical", "one-edge", text))
     if verdict == UNDECIDED and len(rows) > 1:
         text = "As the order of the transition is undecided, estimates of both kinds are combined."
         found.append(Caveat("warning", "order-undecided", text))
-    if verdict == FIRST and rows[-1].barrier.height[0] < APART:
+    walls = rows[-1].barrier
+    if verdict == FIRST and (len(rows) < LEAST_SIZES or walls.height[0] < LOW):
         text = (
-            f"The barrier at the largest size, {rows[-1].barrier.height[0]:.2g} k_BT, is below "
-            f"{APART:g}: the phases are not apart yet, and half of the extrapolation is counted as "
-            "an error."
+            "A first order by two sizes, or by barriers below 1 k_BT, is tentative: weakly "
+            "first-order and continuous transitions look alike in small cells; add a larger one."
+        )
+        found.append(Caveat("warning", "order-tentative", text))
+    if verdict == FIRST and walls.height[0] < APART:
+        text = (
+            f"The barrier at the largest size, {with_error(walls.height[0], walls.error)} k_BT, is "
+            f"below {APART:g}: the phases are not apart yet, and half of the extrapolation is "
+            "counted as an error."
         )
         found.append(Caveat("note", "phases-not-apart", text))
     if result.dof and result.chi2 / result.dof > 3.0:
@@ -300,6 +324,9 @@ def _row(row: Size) -> dict[str, Any]:
         for name, top in row.peaks.items()
     }  # fmt: skip
     latent = float(walls.latent_heat[0])
+    again = walls.latent_heat[1:]
+    known = np.isfinite(again).mean() >= LEAST_FOUND
+    latent_error = float(np.nanstd(again)) if known else math.nan
     return {
         "label": row.label,
         "n_sites": histogram.series.n_sites,
@@ -311,6 +338,7 @@ def _row(row: Size) -> dict[str, Any]:
         "barrier": float(walls.height[0]),
         "barrier_error": walls.error,
         "latent_heat": latent if math.isfinite(latent) else None,
+        "latent_heat_error": latent_error if math.isfinite(latent_error) else None,
         "peaks": tops,
     }
 

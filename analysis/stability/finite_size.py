@@ -12,6 +12,7 @@ from scipy.stats import chi2 as chi_square
 from .multi_histogram import Curves, MultiHistogram
 
 __all__ = [
+    "LEAST_FOUND",
     "Estimate",
     "Universality",
     "correction_exponent",

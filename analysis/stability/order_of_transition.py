@@ -12,7 +12,7 @@ from ase.units import kB
 from ..wording import with_error
 from .multi_histogram import Curves, MultiHistogram
 
-__all__ = ["Barrier", "Evidence", "barrier", "order_of_transition"]
+__all__ = ["LOW", "Barrier", "Evidence", "barrier", "order_of_transition"]
 
 CONTINUOUS, FIRST, UNDECIDED = "continuous", "first order", "undecided"
 SIGMAS = 3.0

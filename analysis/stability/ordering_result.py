@@ -14,11 +14,12 @@ from scipy.stats import chi2 as chi_square
 from ..caveats import Caveat
 from ..wording import decimals, with_error
 from .finite_size import Estimate
-from .order_of_transition import CONTINUOUS, FIRST, Evidence
+from .order_of_transition import CONTINUOUS, FIRST, LOW, Evidence
 
-__all__ = ["Combined", "OrderingTemperature", "combined"]
+__all__ = ["LEAST_SIZES", "Combined", "OrderingTemperature", "combined"]
 
-OF_A_SIZE = {"heat capacity": "the maximum of the heat capacity", "order": "the order parameter"}
+LEAST_SIZES = 3
+"""Fewer do not show that a barrier goes on growing."""
 
 
 class Combined(NamedTuple):
@@ -117,8 +118,19 @@ class OrderingTemperature:
         return float(chi_square.sf(self.chi2, self.dof)) if self.dof else math.nan
 
     @property
+    def tentative(self) -> bool:
+        """Whether a first order rests on two sizes, or on barriers below 1 k_BT."""
+        few = len(self.sizes) < LEAST_SIZES or self.sizes[-1]["barrier"] < LOW
+        return self.verdict == FIRST and few
+
+    @property
     def statement(self) -> str:
-        """The result in sentences."""
+        """The result in sentences, caveats included."""
+        return " ".join([self.findings, *(caveat.text for caveat in self.caveats)])
+
+    @property
+    def findings(self) -> str:
+        """The result in sentences without the caveats, to be shown beside these."""
         parts = [self._of_temperature(), self._of_verdict()]
         if len(self.estimates) > 1:
             listed = "; ".join(
@@ -129,7 +141,6 @@ class OrderingTemperature:
             parts.append(f"The cumulant there is U = {with_error(*self.cumulant)}.")
         if self.landscape:
             parts.append(f"Landscape: {self.landscape}.")
-        parts += [caveat.text for caveat in self.caveats]
         return " ".join(parts)
 
     def _of_temperature(self) -> str:
@@ -167,17 +178,24 @@ class OrderingTemperature:
                 f"It is continuous as far as cells of up to {largest:,} sites can tell. {reasons}"
             )
         if self.verdict == FIRST:
-            latent = self.sizes[-1]["latent_heat"]
-            heat = "" if latent is None else f", with a latent heat of {1e3 * latent:.3g} meV/site"
-            return f"It is of first order{heat}. {reasons}"
+            row = self.sizes[-1]
+            latent, error = row["latent_heat"], row["latent_heat_error"]
+            said = "It is of first order"
+            if self.tentative:
+                said = "It looks of first order, tentatively"
+            if latent is not None:
+                error = math.nan if error is None else error
+                said += f", with a latent heat of {with_error(1e3 * latent, 1e3 * error)} meV/site"
+            return f"{said}. {reasons}"
         return f"Its order is undecided. {reasons}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, None for what is not known."""
+        """Plain data, None for unknown. Caveats stand beside the statement, not in it."""
         return {
-            "statement": self.statement,
+            "statement": self.findings,
             "order": self.order,
             "verdict": self.verdict,
+            "tentative": self.tentative,
             "evidence": [one._asdict() for one in self.evidence],
             "temperature": _finite(self.temperature),
             "error": _finite(self.error),
