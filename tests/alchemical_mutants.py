@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from alchemc.analysis import SolidFreeEnergy, SubstitutionFreeEnergy, VacancyFormation
 
 
@@ -44,3 +46,18 @@ class GhostUnnormalised(VacancyFormation):
     @property
     def terms(self):
         return super().terms | {"momenta": 0.0}
+
+
+def reverse_measured_forward(works):
+    """Counts the work of the reversed protocol against its own direction."""
+    return dataclasses.replace(works, reverse=-works.reverse)
+
+
+def temperature_counted_twice(record):
+    """Divides by 2 k_BT where k_BT is meant."""
+    return dataclasses.replace(record, temperature=2.0 * record.temperature)
+
+
+def counted_as_independent(series):
+    """Takes every draw of a chain as independent of the last."""
+    return 1.0

@@ -12,7 +12,14 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
-__all__ = ["OneWay", "crossing", "crossing_of_gaussians", "logistic_slope", "one_way"]
+__all__ = [
+    "OneWay",
+    "crossing",
+    "crossing_of_gaussians",
+    "logistic_fit",
+    "logistic_slope",
+    "one_way",
+]
 
 _STEPS = 50
 
@@ -92,17 +99,22 @@ def crossing_of_gaussians(forward: np.ndarray, reverse: np.ndarray) -> float:
 
 
 def logistic_slope(forward: np.ndarray, reverse: np.ndarray) -> float:
-    """Slope of ln(p_F(w)/p_R(−w)) along w, which Crooks' theorem says is 1.
+    """Slope of ln(p_F(w)/p_R(−w)) along w, as `logistic_fit` finds it."""
+    return logistic_fit(forward, reverse)[0]
 
-    By logistic regression of the direction on the work; NaN where the directions can be told apart
-    without error, or do not differ at all. G. E. Crooks, Phys. Rev. E 60, 2721 (1999),
-    doi:10.1103/PhysRevE.60.2721.
+
+def logistic_fit(forward: np.ndarray, reverse: np.ndarray) -> tuple[float, float]:
+    """Slope of ln(p_F(w)/p_R(−w)) along w, which Crooks' theorem says is 1, and its error.
+
+    By logistic regression of the direction on the work, with the error of independent works; NaN
+    where the directions can be told apart without error, or do not differ at all. G. E. Crooks,
+    Phys. Rev. E 60, 2721 (1999), doi:10.1103/PhysRevE.60.2721.
     """
     n, m = len(forward), len(reverse)
     w = np.concatenate([forward, -reverse])
     scale = float(w.std())
     if not scale > 0:
-        return math.nan
+        return math.nan, math.nan
     x = np.stack([np.ones(n + m), (w - w.mean()) / scale])
     target = np.repeat([1.0, 0.0], [n, m])
     beta = np.array([math.log(n / m), 0.0])
@@ -110,9 +122,10 @@ def logistic_slope(forward: np.ndarray, reverse: np.ndarray) -> float:
         p = expit(beta @ x)
         hessian = (x * (p * (1.0 - p))) @ x.T
         if np.linalg.cond(hessian) > 1e12:
-            return math.nan
+            return math.nan, math.nan
         step = np.linalg.solve(hessian, x @ (target - p))
         beta = beta + step * min(1.0, 3.0 / float(np.abs(step).max() + 1e-30))
         if np.abs(step).max() < 1e-8:
-            return float(beta[1] / scale)
-    return math.nan
+            error = math.sqrt(float(np.linalg.inv(hessian)[1, 1]))
+            return float(beta[1]) / scale, error / scale
+    return math.nan, math.nan

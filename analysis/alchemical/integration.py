@@ -30,23 +30,28 @@ def integrals(couplings: np.ndarray, means: np.ndarray, errors: np.ndarray) -> d
 
     The trapezoid, Simpson's rule for irregular intervals, and a cubic spline through all points
     (not-a-knot) are all linear in the slopes, Σ_k w_k ⟨dU/ds⟩_k, so their errors are exact. How far
-    a rule is off follows from d, what it changes by on every other window: a rule whose error falls
-    with the square of the interval keeps d/3 of it, and what the errors of the means alone make d
-    vary by is taken off. Simpson's rule and the spline converge faster where the slope is smooth.
+    a rule is off, to within a factor of about two, is the larger of half of what it changes by on
+    every other window, and of what the spline gives beside it (Simpson's rule beside the spline);
+    what the errors of the means alone make such a difference vary by is taken off first.
     """
-    found = {}
+    weights = {rule: _weights(rule, couplings) for rule in RULES}
     coarse = np.unique([*range(0, len(couplings), 2), len(couplings) - 1])
-    for rule in RULES:
-        weights = _weights(rule, couplings)
+    found = {}
+    for rule, own in weights.items():
         off = np.nan
         if len(coarse) < len(couplings):
-            difference = weights.copy()
-            difference[coarse] -= _weights(rule, couplings[coarse])
-            noise = float(((difference * errors) ** 2).sum())
-            off = float(np.sqrt(max(float(difference @ means) ** 2 - noise, 0.0))) / 3.0
-        error = float(np.sqrt(((weights * errors) ** 2).sum()))
-        found[rule] = Integral(float(weights @ means), error, off)
+            changes = [own - weights["Simpson" if rule == "spline" else "spline"], 0.5 * own]
+            changes[1][coarse] -= 0.5 * _weights(rule, couplings[coarse])
+            off = max(_beyond_noise(one, means, errors) for one in changes)
+        error = float(np.sqrt(((own * errors) ** 2).sum()))
+        found[rule] = Integral(float(own @ means), error, off)
     return found
+
+
+def _beyond_noise(weights: np.ndarray, means: np.ndarray, errors: np.ndarray) -> float:
+    """Return |Σ w m| less, in squares, what the errors of m make of it."""
+    noise = float(((weights * errors) ** 2).sum())
+    return float(np.sqrt(max(float(weights @ means) ** 2 - noise, 0.0)))
 
 
 def _weights(rule: str, s: np.ndarray) -> np.ndarray:

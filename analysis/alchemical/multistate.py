@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,18 @@ from ...alchemical_records import Windows
 from ...errors import ConvergenceError
 from ..stability.mbar import LEAST_OVERLAP
 from .bennett import Bennett, bennett, correlated_error, inefficiency, solve_bennett
+from .crooks import logistic_fit
+from .switching_result import Measured
 
-__all__ = ["Multistate", "chained", "in_time", "multistate", "neighbours", "reduced_draws"]
+__all__ = [
+    "Multistate",
+    "boltzmann_slope",
+    "chained",
+    "in_time",
+    "multistate",
+    "neighbours",
+    "reduced_draws",
+]
 
 
 class Multistate(NamedTuple):
@@ -71,6 +82,24 @@ def chained(pairs: list[Bennett], n_chains: int) -> tuple[float, float, float]:
     variance = sum(float((part**2).sum()) for part in parts)
     widened = correlated_error(parts, inefficiency)
     return sum(pair.f for pair in pairs), widened * float(np.sqrt(variance)), widened
+
+
+def boltzmann_slope(draws: list[np.ndarray], widened: float) -> Measured:
+    """Slope of ln(p_{k+1}/p_k) in u_k − u_{k+1}, over all neighbours: 1 for Boltzmann's weights.
+
+    The windows obey Crooks' theorem with steps of no time, so any other slope tells of another
+    temperature, or of chains that sample something else (M. R. Shirts, J. Chem. Theory Comput. 9,
+    909 (2013), doi:10.1021/ct300688p). Pairs have draws in common, so the error of their weighted
+    mean is taken √2 times as large.
+    """
+    fits = [logistic_fit(a[:, k + 1], b[:, k]) for k, (a, b) in enumerate(pairwise(draws))]
+    slopes, errors = np.array(fits).T
+    known = np.isfinite(errors)
+    weights = 1.0 / errors[known] ** 2
+    if not known.any():
+        return Measured(np.nan, np.nan)
+    mean = float(weights @ slopes[known] / weights.sum())
+    return Measured(mean, widened * float(np.sqrt(2.0 / weights.sum())))
 
 
 def multistate(draws: list[np.ndarray]) -> Multistate:

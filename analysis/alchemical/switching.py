@@ -236,10 +236,10 @@ def _from_one_direction(works: Works, ways: list[_Way | None], kt: float) -> Swi
 def _apart(overlap: float, shared: float, forward: _Way, reverse: _Way, kt: float) -> str:
     loop = (forward.flat.mean() + reverse.flat.mean()) * kt
     remedy = "switch in more steps, along a better schedule, or by way of a state between"
-    if loop < 0:
+    if 0.5 < logistic_slope(forward.flat, -reverse.flat) < 2.0:  # as if by Crooks' theorem
         remedy = (
-            "works that gain energy in a cycle cannot be: give the reversed protocol's works in "
-            "its own direction"
+            "with the opposite sign of the reverse works they would obey Crooks' theorem: give the "
+            "work of the reversed protocol in its own direction"
         )
     return (
         f"the work distributions overlap by {overlap:.2g} (at least {LEAST_OVERLAP:g} is needed) "

@@ -35,6 +35,7 @@ class WindowFreeEnergy:
 
     ``profile`` [k] is MBAR's F(s) − F(s₀) with ``profile_error``; ``bar`` the sum of the ``pairs``
     of neighbours; ``integrals`` thermodynamic integration by rule, of the mean ``slopes``.
+    ``boltzmann_slope`` is 1 where neighbours are weighed as Boltzmann says at this temperature.
     ``overlap`` [k, k] is pymbar's matrix, ``inefficiency`` [k] the draws per independent one,
     ``kept`` [k] the draws that MBAR and BAR were made of, ``rhat`` [k] that of each window's
     slowest series. ``in_time`` is None where it was not asked for or draws are too few.
@@ -47,6 +48,7 @@ class WindowFreeEnergy:
     pairs: tuple[Measured, ...]
     integrals: Mapping[str, Integral]
     slopes: tuple[Measured, ...] = field(repr=False)
+    boltzmann_slope: Measured
     overlap: np.ndarray = field(repr=False)
     inefficiency: np.ndarray = field(repr=False)
     kept: np.ndarray = field(repr=False)
@@ -123,6 +125,7 @@ class WindowFreeEnergy:
                 rule: {name: finite(value) for name, value in one._asdict().items()}
                 for rule, one in self.integrals.items()
             },
+            "boltzmann_slope": self.boltzmann_slope.to_dict(),
             "least_overlap": finite(self.least_overlap),
             "overlap": [[finite(x) for x in row] for row in self.overlap],
             "windows": [

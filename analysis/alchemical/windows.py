@@ -16,7 +16,7 @@ from ..stability.mbar import LEAST_OVERLAP
 from ..wording import with_error
 from .decorrelation import decorrelated, leading_series
 from .integration import integrals
-from .multistate import chained, in_time, multistate, neighbours, reduced_draws
+from .multistate import boltzmann_slope, chained, in_time, multistate, neighbours, reduced_draws
 from .switching_result import Measured
 from .window_result import InTime, WindowFreeEnergy
 
@@ -93,6 +93,7 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
         pairs=tuple(Measured(one.f * kt, one.error * kt) for one in pairs),
         integrals=integrals(windows.couplings, means, errors),
         slopes=tuple(Measured(one.mean, one.error) for one in slopes),
+        boltzmann_slope=boltzmann_slope(draws, widened),
         overlap=solution.overlap,
         inefficiency=np.array([one.inefficiency for one in kept]),
         kept=np.array([len(part) for part in draws]),
@@ -122,6 +123,14 @@ def _caveats(result: WindowFreeEnergy, chains: list[Summary]) -> list[Caveat]:
         )
         found.append(Caveat("critical", "overlap", text))
     found += _of_chains(s, chains)
+    slope = result.boltzmann_slope
+    if abs(slope.value - 1.0) > max(_APART * slope.error, 0.1):
+        text = (
+            f"ln(p_k+1/p_k) of neighbours rises by {with_error(slope.value, slope.error)} per "
+            "k_BT of energy between them, where Boltzmann's weights give 1: the windows were not "
+            "sampled at the temperature that is given, or not in equilibrium."
+        )
+        found.append(Caveat("critical", "boltzmann", text))
     found += _of_agreement(result)
     drift = _drift(result)
     if drift is not None and abs(drift.value) > _APART * drift.error:

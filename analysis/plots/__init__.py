@@ -1,5 +1,6 @@
 """Figures for papers: vector graphics, labelled with units, in colours that all can tell apart."""
 
+from .alchemical import plot_convergence, plot_overlap, plot_slopes, plot_work
 from .animation import Frame, ordering_frames
 from .ground_states import plot_ground_states
 from .order import (
@@ -38,6 +39,7 @@ __all__ = [
     "plot_barriers",
     "plot_binder",
     "plot_composition",
+    "plot_convergence",
     "plot_cumulants",
     "plot_diffuse_path",
     "plot_energy",
@@ -51,8 +53,10 @@ __all__ = [
     "plot_heat_capacity",
     "plot_mixing",
     "plot_order",
+    "plot_overlap",
     "plot_phase_diagram",
     "plot_series",
+    "plot_slopes",
     "plot_solid_solution",
     "plot_sqs_clusters",
     "plot_sqs_energy",
@@ -62,4 +66,5 @@ __all__ = [
     "plot_warren_cowley",
     "plot_warren_cowley_shells",
     "plot_waves",
+    "plot_work",
 ]
