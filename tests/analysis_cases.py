@@ -86,3 +86,15 @@ def exact_run(
         }
         points.append(point_dataset(arrays, {"temperature": temperature}))
     return Run(tuple(points), lattice, config or {}, attrs or {}), states, energies
+
+
+def contents(figure) -> tuple:
+    """All that is drawn in the axes of a figure: lines, bars, areas, labels."""
+    (axes,) = figure.axes
+    return (
+        [(line.get_xydata().tolist(), line.get_marker(), line.get_label()) for line in axes.lines],
+        [[part.tolist() for part in bars.get_segments()] for bars in axes.collections
+         if hasattr(bars, "get_segments")],
+        [patch.get_extents().bounds for patch in axes.patches],
+        (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()),
+    )  # fmt: skip

@@ -401,6 +401,8 @@ def test_the_figure_shows_every_arrangement_and_the_hull():
                          (1, 2))  # fmt: skip
     with pytest.raises(InputError, match="one or two"):
         plot_ground_states(four)
+    with pytest.raises(InputError, match="give the result itself"):
+        plot_ground_states(found.to_dict())
 
 
 def test_every_order_of_two_sites_is_named_on_a_cubic_net():

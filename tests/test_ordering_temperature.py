@@ -22,7 +22,7 @@ from alchemc.analysis.stability.order_of_transition import Barrier, barrier, ord
 from alchemc.analysis.wording import with_error
 from alchemc.errors import ConvergenceError, InputError
 from alchemc.records import Run, point_dataset
-from analysis_cases import HALF, perovskite
+from analysis_cases import HALF, contents, perovskite
 from exact_ising import ising_ln_g
 from ordering_cases import (
     CHECKERBOARD,
@@ -476,6 +476,11 @@ def test_results_are_plain_data_and_can_be_drawn(ising, potts):
             plots.plot_barriers, plots.plot_energy_distributions,
         ):  # fmt: skip
             assert draw(result).axes[0].get_xlabel()
+            if draw in {plots.plot_finite_size, plots.plot_barriers}:
+                assert contents(draw(result)) == contents(draw(told))
+            else:
+                with pytest.raises(InputError, match="give the result itself"):
+                    draw(told)
     one = ordering_temperature(ising_series(8))
     json.dumps(one.to_dict(), allow_nan=False)
     with pytest.raises(InputError, match="nothing to extrapolate"):

@@ -22,10 +22,12 @@ from alchemc.analysis import (
     free_energy,
     mixing_free_energy,
     phase_diagram,
+    plots,
     tie_lines,
 )
 from alchemc.analysis.stability import mixing
 from alchemc.errors import ConvergenceError, InputError
+from analysis_cases import contents
 from free_energy_cases import regular_solution
 
 OMEGA = 2.5 * kB * 1000.0
@@ -193,6 +195,7 @@ def test_a_diagram_is_plain_data_with_a_statement():
     kinds = {row["kind"] for row in plain["rows"]}
     assert kinds == {"binodal", "spinodal", "consolute"}
     assert {row["extrapolated"] for row in plain["rows"] if row["temperature"] == 800.0} == {True}
+    assert contents(plots.plot_phase_diagram(diagram)) == contents(plots.plot_phase_diagram(plain))
     table = diagram.boundaries
     assert table.x.shape == (2, 2)
     assert table.x.attrs["long_name"] == "fraction of Ta on B"

@@ -12,7 +12,7 @@ from alchemc.analysis import compare_sqs, generate_sqs
 from alchemc.analysis.plots import plot_sqs_clusters, plot_sqs_energy, plot_sqs_short_range
 from alchemc.errors import InputError
 from alchemc.records import Run
-from analysis_cases import HALF, perovskite
+from analysis_cases import HALF, contents, perovskite
 from sqs_toys import UNLIKE, Table, Toy, compared, structures, toy
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "sqs.py"
@@ -65,7 +65,10 @@ def test_plain_data_and_tables_hold_the_same_numbers():
 
 def test_every_figure_is_labelled_and_opens_marks_that_did_not_converge():
     exact = toy(UNLIKE)
-    found = compared(exact, exact.run((1500.0, 3000.0), n_draws=20), structures(UNLIKE)).to_dict()
+    result = compared(exact, exact.run((1500.0, 3000.0), n_draws=20), structures(UNLIKE))
+    found = result.to_dict()
+    for draw in (plot_sqs_energy, plot_sqs_short_range, plot_sqs_clusters):
+        assert contents(draw(result)) == contents(draw(found))
     energy = plot_sqs_energy(found)
     assert energy.axes[0].get_ylabel() == "Energy (meV per site)"
     faces = [line.get_markerfacecolor() for line in energy.axes[0].lines]

@@ -501,5 +501,7 @@ def test_results_are_plain_data_and_drawn():
     assert content["temperature"]["label"] == "ideal positions, mean field"
     figure = plot_waves(waves)
     assert figure.axes[0].get_ylabel().endswith("(eV)")
+    with pytest.raises(InputError, match="give the result itself"):
+        plot_waves(content)
     labels = [t.get_text() for t in figure.axes[0].get_xticklabels()]
     assert "Γ" in labels

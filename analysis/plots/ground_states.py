@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ...errors import InputError
 from ..stability.ground_state_search import GroundStates
-from .style import COLOURS, COLUMN, axes_of, figure_of, finished
+from .style import COLOURS, COLUMN, axes_of, figure_of, finished, require_result
 
 __all__ = ["plot_ground_states"]
 
@@ -26,7 +26,7 @@ def plot_ground_states(found: GroundStates, axes: Axes | None = None) -> Figure:
     Parameters
     ----------
     found
-        From `ground_states`.
+        From `ground_states`; its plain data do not hold every arrangement.
     axes
         Where to draw; a new figure unless given.
 
@@ -49,6 +49,7 @@ def plot_ground_states(found: GroundStates, axes: Axes | None = None) -> Figure:
     >>> plot_ground_states(found).axes[0].get_xlabel()
     'Fraction of Ta on B'
     """
+    require_result(found, "ground_states")
     varying = np.flatnonzero(np.ptp(found.composition, axis=0) > 1e-9)
     if not 1 <= len(varying) <= 2:
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +11,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ...errors import InputError
-from .style import COLOURS, MARKERS, axes_of, finished, marks
+from .style import COLOURS, MARKERS, axes_of, data_of, finished, marks
+
+if TYPE_CHECKING:
+    from ..sqs.results import SQSComparison
 
 __all__ = ["plot_sqs_clusters", "plot_sqs_energy", "plot_sqs_short_range"]
 
@@ -19,7 +22,7 @@ ENSEMBLE, SQS, RANDOM = COLOURS[0], COLOURS[1], COLOURS[2]
 KELVIN = "Temperature (K)"
 
 
-def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figure:
+def plot_sqs_energy(found: SQSComparison | Mapping[str, Any], axes: Axes | None = None) -> Figure:
     """Mean energy of the ensemble, with bands for the SQS and for random arrangements.
 
     Energies are counted from the mean of random arrangements. The bar at a temperature is the
@@ -30,7 +33,7 @@ def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figur
     Parameters
     ----------
     found
-        ``to_dict()`` of a comparison.
+        From `compare_sqs`, or its ``to_dict()`` as it is stored.
     axes
         Where to draw; a new figure unless given.
 
@@ -54,7 +57,7 @@ def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figur
     >>> figure.axes[0].get_ylabel()
     'Energy (meV per site)'
     """
-    row = _of_kind(found, "energy")[0]
+    row = _of_kind(data_of(found), "energy")[0]
     zero = row["random"]["mean"]
     axes = axes_of(axes)
     points = row["points"]
@@ -74,14 +77,14 @@ def plot_sqs_energy(found: Mapping[str, Any], axes: Axes | None = None) -> Figur
 
 
 def plot_sqs_short_range(
-    found: Mapping[str, Any], pair: str | None = None, axes: Axes | None = None
+    found: SQSComparison | Mapping[str, Any], pair: str | None = None, axes: Axes | None = None
 ) -> Figure:
     """Warren–Cowley parameters by shell: SQS, random arrangements, and every temperature.
 
     Parameters
     ----------
     found
-        ``to_dict()`` of a comparison.
+        From `compare_sqs`, or its ``to_dict()`` as it is stored.
     pair
         Such as "B: Sc–Ta"; the first unless given.
     axes
@@ -96,7 +99,7 @@ def plot_sqs_short_range(
     InputError
         If there is no such pair.
     """
-    rows = _of_kind(found, "warren-cowley")
+    rows = _of_kind(data_of(found), "warren-cowley")
     names = [row["name"].rsplit(" shell ", 1) for row in rows]
     pairs = list(dict.fromkeys(name for name, _ in names))
     chosen = pairs[0] if pair is None else pair
@@ -131,7 +134,7 @@ def plot_sqs_short_range(
     return finished(axes, "Shell", f"Warren–Cowley α, {chosen}")
 
 
-def plot_sqs_clusters(found: Mapping[str, Any], axes: Axes | None = None) -> Figure:
+def plot_sqs_clusters(found: SQSComparison | Mapping[str, Any], axes: Axes | None = None) -> Figure:
     """Root mean square difference of the cluster vectors of SQS and ensemble, by temperature.
 
     Parameters
@@ -148,10 +151,11 @@ def plot_sqs_clusters(found: Mapping[str, Any], axes: Axes | None = None) -> Fig
     InputError
         If cluster vectors were not compared.
     """
-    rows = found.get("cluster_deviation")
+    data = data_of(found)
+    rows = data.get("cluster_deviation")
     if not rows:
         raise InputError("cluster vectors were not compared: there is nothing to draw")
-    points = _of_kind(found, "cluster")[0]["points"]
+    points = _of_kind(data, "cluster")[0]["points"]
     axes = axes_of(axes)
     marks = [dict(point, error=row["error"]) for point, row in zip(points, rows, strict=True)]
     means = np.array([row["mean"] for row in rows])

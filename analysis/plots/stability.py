@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from ..stability.hull import lower_hull
 from ..stability.mixing import mixing_free_energy
 from ..stability.phase_diagram import PhaseDiagram
 from ..stability.two_phases import equal_weight, fraction_distribution
-from .style import COLOURS, MARKERS, axes_of, finished
+from .style import COLOURS, MARKERS, axes_of, data_of, finished, require_result
 
 __all__ = ["plot_fraction_distribution", "plot_mixing", "plot_phase_diagram"]
 
@@ -36,7 +37,7 @@ def plot_mixing(
     Parameters
     ----------
     free
-        Free energies along one fraction, with both pure compositions.
+        Free energies along one fraction, with both pure compositions; not their plain data.
     temperatures
         K, among those of ``free``; all by default.
     axes
@@ -52,6 +53,7 @@ def plot_mixing(
         If several fractions vary, a pure composition is missing or there are only these, or a
         temperature is unknown.
     """
+    require_result(free, "free_energy")
     axis = free.one_axis()
     chosen = range(len(free.temperatures))
     if temperatures is not None:
@@ -92,7 +94,7 @@ def plot_fraction_distribution(
     Parameters
     ----------
     free
-        Free energies along one fraction.
+        Free energies along one fraction; not their plain data.
     temperatures
         K, among those of ``free``; all by default.
     cut
@@ -109,6 +111,7 @@ def plot_fraction_distribution(
     InputError
         If several fractions vary or a temperature is unknown.
     """
+    require_result(free, "free_energy")
     axis = free.one_axis()
     axes = axes_of(axes)
     lowest = np.inf
@@ -127,7 +130,9 @@ def plot_fraction_distribution(
     return _labelled(axes, axis.name, "Probability density")
 
 
-def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figure:
+def plot_phase_diagram(
+    diagram: PhaseDiagram | Mapping[str, Any], axes: Axes | None = None
+) -> Figure:
     """Binodal with error bars and tie lines, spinodal and consolute point, over T and the fraction.
 
     Open symbols are extrapolated, or rest on fewer than nine tenths of the resamples.
@@ -135,7 +140,7 @@ def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figur
     Parameters
     ----------
     diagram
-        From `phase_diagram`.
+        From `phase_diagram`, or its ``to_dict()`` as it is stored.
     axes
         Where to draw; a new figure unless given.
 
@@ -157,44 +162,55 @@ def plot_phase_diagram(diagram: PhaseDiagram, axes: Axes | None = None) -> Figur
     >>> plot_phase_diagram(diagram).axes[0].get_ylabel()
     'Temperature (K)'
     """
-    if not diagram.lines and diagram.consolute is None:
+    data = data_of(diagram)
+    by_kind = {
+        kind: [row for row in data["rows"] if row["kind"] == kind]
+        for kind in ("binodal", "spinodal", "consolute")
+    }
+    binodal = by_kind["binodal"]
+    if not binodal and not by_kind["consolute"]:
         raise InputError(
             "the diagram has one phase at every temperature: there is no boundary to draw; ask for "
             "lower temperatures"
         )
     axes = axes_of(axes)
     for sure in (True, False):
-        lines = [x for x in diagram.lines if (x.certainty >= 0.9 and not x.extrapolated) == sure]
-        for end in (0, 1):
-            axes.errorbar(
-                [line.x[end] for line in lines], [line.temperature for line in lines],
-                xerr=np.nan_to_num([line.errors[end] for line in lines]), fmt="o", markersize=3.5,
-                color=COLOURS[0], markerfacecolor=COLOURS[0] if sure else "white", linewidth=0.8,
-                label="binodal" if end == 0 and lines and sure else None,
-            )  # fmt: skip
-    for line in diagram.lines:
-        axes.plot(line.x, [line.temperature] * 2, color="0.75", linewidth=0.7, zorder=0)
-    if diagram.spinodals:
-        t, x, error = np.array(diagram.spinodals).T
-        axes.errorbar(
-            x, t, xerr=np.nan_to_num(error), fmt="x", markersize=3.5, color=COLOURS[1],
-            linewidth=0.8, label="spinodal",
-        )  # fmt: skip
-    if diagram.consolute is not None:
-        c = diagram.consolute
-        axes.errorbar(
-            [c.x], [c.temperature], xerr=np.nan_to_num([c.x_error]),
-            yerr=np.nan_to_num([c.temperature_error]), fmt="D", markersize=4, color=COLOURS[2],
-            markerfacecolor="white" if c.extrapolated else COLOURS[2], linewidth=0.8,
-            label="consolute point",
-        )  # fmt: skip
+        kept = [r for r in binodal if (r["certainty"] >= 0.9 and not r["extrapolated"]) == sure]
+        _points(axes, kept, "o", COLOURS[0], "binodal" if kept and sure else None, filled=sure)
+    for one, other in zip(binodal[::2], binodal[1::2], strict=True):
+        t = [one["temperature"]] * 2
+        axes.plot([one["x"], other["x"]], t, color="0.75", linewidth=0.7, zorder=0)
+    if by_kind["spinodal"]:
+        _points(axes, by_kind["spinodal"], "x", COLOURS[1], "spinodal")
+    for row in by_kind["consolute"]:
+        filled = not row["extrapolated"]
+        _points(axes, [row], "D", COLOURS[2], "consolute point", filled=filled)
     axes.set_xlim(0.0, 1.0)
-    figure = _labelled(axes, diagram.axis, "Temperature (K)")
+    figure = _labelled(axes, data["axis"], "Temperature (K)")
     axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.0,
         frameon=False, fontsize="x-small", handletextpad=0.3,
     )  # fmt: skip
     return figure
+
+
+def _points(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    marker: str,
+    colour: str,
+    label: str | None,
+    *,
+    filled: bool = True,
+) -> None:
+    """Boundary points with the error bars that are known."""
+    axes.errorbar(
+        [row["x"] for row in rows], [row["temperature"] for row in rows],
+        xerr=[row["x_error"] or 0.0 for row in rows],
+        yerr=[row["temperature_error"] or 0.0 for row in rows],
+        fmt=marker, markersize=3.5, color=colour, linewidth=0.8, label=label,
+        markerfacecolor=colour if filled else "white",
+    )  # fmt: skip
 
 
 def _binned(axis: Fraction, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

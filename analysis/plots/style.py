@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "COLUMN", "MARKERS", "axes_of", "figure_of", "finished", "marks"]
+from ...errors import InputError
+
+__all__ = [
+    "COLOURS",
+    "COLUMN",
+    "MARKERS",
+    "Result",
+    "axes_of",
+    "data_of",
+    "figure_of",
+    "finished",
+    "marks",
+    "require_result",
+]
+
+
+class Result(Protocol):
+    """A result that has plain data."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it is stored."""
+
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Those of Okabe and Ito that tell apart on white."""
 MARKERS = ("o", "D", "s", "^", "v", "p")
 COLUMN = (3.4, 2.6)
 """Width and height in inches of a figure for one column of a journal."""
+
+
+def data_of(found: Result | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Plain data of a result, or what was given if that is plain data already.
+
+    So that a figure is drawn alike from a result and from what was stored of it.
+    """
+    return found if isinstance(found, Mapping) else found.to_dict()
+
+
+def require_result(found: object, maker: str) -> None:
+    """Refuse plain data where it does not hold all that is drawn."""
+    if isinstance(found, Mapping):
+        raise InputError(
+            f"plain data of {maker}() do not hold all that this figure shows: give the result "
+            "itself"
+        )
 
 
 def axes_of(axes: Axes | None, size: tuple[float, float] = COLUMN) -> Axes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +12,7 @@ from matplotlib.figure import Figure
 from ...errors import InputError
 from ..stability.ordering_result import OrderingTemperature
 from ..wording import with_error
-from .style import COLOURS, MARKERS, axes_of, finished
+from .style import COLOURS, MARKERS, axes_of, data_of, finished, require_result
 
 __all__ = [
     "plot_barriers",
@@ -26,7 +29,7 @@ def plot_cumulants(result: OrderingTemperature, axes: Axes | None = None) -> Fig
     Parameters
     ----------
     result
-        From `ordering_temperature`.
+        From `ordering_temperature`; its plain data do not hold curves.
     axes
         Where to draw; a new figure unless given.
 
@@ -39,6 +42,7 @@ def plot_cumulants(result: OrderingTemperature, axes: Axes | None = None) -> Fig
     InputError
         If no order parameter was given.
     """
+    require_result(result, "ordering_temperature")
     if "cumulant" not in result.curves:
         raise InputError("the analysis was of energies alone; name an order to have cumulants")
     return _curves(result, "cumulant", r"$U = 1 - \langle m^4\rangle/3\langle m^2\rangle^2$", axes)
@@ -71,6 +75,7 @@ def plot_energy_distributions(result: OrderingTemperature, axes: Axes | None = N
     -------
     The figure.
     """
+    require_result(result, "ordering_temperature")
     axes = axes_of(axes)
     for k, label in enumerate(result.curves["size"].to_numpy()):
         row = result.curves.sel(size=label)
@@ -79,37 +84,45 @@ def plot_energy_distributions(result: OrderingTemperature, axes: Axes | None = N
     return finished(axes, "Energy (eV per site)", r"$P/P_\mathrm{max}$")
 
 
-def plot_barriers(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+def plot_barriers(
+    result: OrderingTemperature | Mapping[str, Any], axes: Axes | None = None
+) -> Figure:
     """Free-energy barrier between two peaks of the energy against size; it grows at first order.
 
     Parameters
     ----------
-    result, axes
-        As for `plot_cumulants`.
+    result
+        From `ordering_temperature`, or its ``to_dict()`` as it is stored.
+    axes
+        Where to draw; a new figure unless given.
 
     Returns
     -------
     The figure.
     """
-    axes = axes_of(axes)
-    lengths = [row["length"] for row in result.sizes]
-    heights = [row["barrier"] for row in result.sizes]
-    errors = [row["barrier_error"] for row in result.sizes]
+    axes, sizes = axes_of(axes), data_of(result)["sizes"]
+    lengths, heights, errors = (
+        [row[name] for row in sizes] for name in ("length", "barrier", "barrier_error")
+    )
     axes.errorbar(lengths, heights, errors, fmt=MARKERS[0], color=COLOURS[0], capsize=2)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=min(0.0, *heights))
     return finished(axes, "L", r"Barrier ($k_\mathrm{B}T$)")
 
 
-def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> Figure:
+def plot_finite_size(
+    result: OrderingTemperature | Mapping[str, Any], axes: Axes | None = None
+) -> Figure:
     """Temperatures of every estimate against 1/L, and the one of the infinite crystal.
 
     Crossings stand at the larger of their two sizes. The band is one standard error.
 
     Parameters
     ----------
-    result, axes
-        As for `plot_cumulants`.
+    result
+        From `ordering_temperature`, or its ``to_dict()`` as it is stored.
+    axes
+        Where to draw; a new figure unless given.
 
     Returns
     -------
@@ -120,24 +133,24 @@ def plot_finite_size(result: OrderingTemperature, axes: Axes | None = None) -> F
     InputError
         If there is one size only.
     """
-    if result.apparent:
+    data = data_of(result)
+    if data["apparent"]:
         raise InputError("one size has nothing to extrapolate; give runs of several sizes")
     axes = axes_of(axes)
-    lengths = {row["label"]: row["length"] for row in result.sizes}
-    for k, estimate in enumerate(result.estimates):
-        points = list(estimate.points.items())
-        inverse = [1.0 / _larger(label, lengths) for label, _ in points]
-        t, errors = np.array([value for _, value in points]).T
+    lengths = {row["label"]: row["length"] for row in data["sizes"]}
+    for k, estimate in enumerate(data["estimates"]):
+        inverse = [1.0 / _larger(point["label"], lengths) for point in estimate["points"]]
+        t, errors = np.array([(p["temperature"], p["error"]) for p in estimate["points"]]).T
         axes.errorbar(
             inverse, t, errors,
             fmt=MARKERS[k % 6], color=COLOURS[k % 6], capsize=2, markersize=4.5,
-            label=estimate.name,
+            label=estimate["name"],
         )  # fmt: skip
-    low, high = result.temperature - result.error, result.temperature + result.error
-    axes.axhspan(low, high, color="#999999", alpha=0.4, linewidth=0)
-    axes.axhline(result.temperature, color="#444444", linewidth=0.8)
+    kelvin, error = data["temperature"], data["error"]
+    axes.axhspan(kelvin - error, kelvin + error, color="#999999", alpha=0.4, linewidth=0)
+    axes.axhline(kelvin, color="#444444", linewidth=0.8)
     axes.set_xlim(left=0)
-    axes.set_title(f"{with_error(result.temperature, result.error)} K", fontsize="small")
+    axes.set_title(f"{with_error(kelvin, error)} K", fontsize="small")
     return finished(axes, "1/L", "Temperature (K)")
 
 
@@ -150,6 +163,7 @@ def _larger(label: str, lengths: dict[str, float]) -> float:
 
 
 def _curves(result: OrderingTemperature, quantity: str, label: str, axes: Axes | None) -> Figure:
+    require_result(result, "ordering_temperature")
     axes = axes_of(axes)
     for k, size in enumerate(result.curves["size"].to_numpy()):
         row = result.curves.sel(size=size)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import COLOURS, axes_of, finished
+from .style import COLOURS, axes_of, finished, require_result
 
 if TYPE_CHECKING:
     from ..waves.mean_field import ConcentrationWaves
@@ -34,7 +34,7 @@ def plot_waves(
     Parameters
     ----------
     waves
-        From `concentration_waves`.
+        From `concentration_waves`; its plain data do not hold V(q).
     axes
         Where to draw; a new figure unless given.
     path, n_points
@@ -54,6 +54,7 @@ def plot_waves(
     >>> plot_waves(waves).axes[0].get_xlabel()
     'Wave vector q'
     """
+    require_result(waves, "concentration_waves")
     axes = axes_of(axes)
     line = waves.along(path, n_points)
     distance, bands = line.distance.to_numpy(), line.energy.to_numpy()
