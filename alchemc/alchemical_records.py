@@ -45,7 +45,8 @@ class Works(_Arrays):
     ----------
     forward, reverse
         Works in eV, [n] and [m] in the order in which they were drawn, or [draw, chain] where
-        several chains drew them; none of a direction is an empty array.
+        several chains drew them (the two directions of one chain may depend on one another); none
+        of a direction is an empty array.
     temperature
         In K, that of the equilibria and of the switching.
     n_steps

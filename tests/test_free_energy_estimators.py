@@ -104,6 +104,23 @@ def test_errors_from_windows_are_honest(shape, rho, record_property):
     assert abs(spline.mean()) < 1.0
 
 
+def test_what_both_directions_of_a_chain_share_widens_the_error(record_property):
+    rng, kt = np.random.default_rng(13), kB * 500.0
+    rows = []
+    for _ in range(REPEATS):
+        shared = np.sqrt(0.6) * rng.normal(size=(1, 24))
+        forward, reverse = (
+            sign * (0.3 + kt * shared) + kt * (0.5 + np.sqrt(0.4) * rng.normal(size=(5, 24)))
+            for sign in (1.0, -1.0)
+        )
+        found = switching_free_energy(Works(forward, reverse, 500.0, n_steps=1), resamples=40)
+        rows.append([(found.free_energy - 0.3) / e for e in (found.error, found.error_analytic)])
+    z, formula = np.array(rows).T
+    record_property("z", [round(float(x), 2) for x in z])
+    assert honest(z)
+    assert formula.std(ddof=1) > 1.25
+
+
 def test_correlated_draws_counted_as_independent_are_seen(monkeypatch):
     monkeypatch.setattr(switching, "inefficiency", counted_as_independent)
     z, _ = z_of_works(((400, 2), (400, 2)), 1.5, 0.8, 25)

@@ -26,13 +26,19 @@ _FEWEST = 3
 _APART = 4.0
 """Standard errors that what a theorem forbids has to exceed to be told."""
 _RESAMPLES = 200
+_CHAINS = 8
+"""Chains from which on the scatter of whole chains tells an error."""
 
 
 class _Way(NamedTuple):
-    """Works of one direction in k_BT, [draw, chain], and how correlated they are."""
+    """Works of one direction in k_BT, [draw, chain], and how correlated they are.
+
+    One draw of each of ``n_chains`` chains is held as so many draws of one.
+    """
 
     works: np.ndarray
     g: float
+    n_chains: int
 
     @property
     def flat(self) -> np.ndarray:
@@ -43,6 +49,19 @@ class _Way(NamedTuple):
         n = self.works.size
         error = self.flat.std(ddof=1) * math.sqrt(self.g / n) if n > 1 else math.nan
         return float(self.flat.mean()), float(error)
+
+    def of_chains(self, chains: np.ndarray) -> np.ndarray:
+        """Works of these chains, one after another."""
+        return self.works.reshape(-1, self.n_chains)[:, chains].ravel()
+
+    def in_blocks(self, rng: np.random.Generator) -> np.ndarray:
+        """Works drawn again in blocks of draws."""
+        n_draws, n_chains = self.works.shape
+        length = 1 if self.g < 1.2 else min(math.ceil(3.0 * self.g), max(n_draws // 4, 1))
+        n_blocks = math.ceil(n_draws / length) * n_chains
+        first = rng.integers(n_draws - length + 1, size=n_blocks)
+        chain = rng.integers(n_chains, size=n_blocks)
+        return self.works[first[:, None] + np.arange(length), chain[:, None]].ravel()
 
 
 def switching_free_energy(
@@ -62,8 +81,9 @@ def switching_free_energy(
         Works of both directions; of one alone, ΔF is Jarzynski's average and is never called
         converged.
     resamples
-        Resamples of blocks of works, of which the errors that have no formula are made; the error
-        of ΔF is the larger of theirs and of pymbar's, which is widened where works are correlated.
+        Resamples of whole chains, or of blocks of works where chains are fewer than eight, of which
+        the errors that have no formula are made; the error of ΔF is the larger of theirs and of
+        pymbar's, which is widened where works are correlated.
     seed
         Of the resamples.
 
@@ -141,8 +161,9 @@ def _way(name: str, values: np.ndarray, kt: float) -> _Way | None:
     reduced = values / kt
     # One draw of each chain is as good as independent draws of one chain.
     series = reduced.reshape(-1, 1) if reduced.ndim == 1 or len(reduced) == 1 else reduced
+    n_chains = values.shape[1] if values.ndim == 2 else 1
     alone = values.ndim == 2 and len(values) == 1
-    return _Way(series, 1.0 if alone else inefficiency(series))
+    return _Way(series, 1.0 if alone else inefficiency(series), n_chains)
 
 
 def _dissipated(forward: _Way, reverse: _Way, found: Bennett) -> tuple[Measured, Measured]:
@@ -175,11 +196,10 @@ def _spread(
 
     The slope has none where a tenth of the resamples have no slope.
     """
-    rows = np.array([
-        (crossing(f, r), crossing_of_gaussians(f, r), logistic_slope(f, r))
-        for f, r in zip(_resampled(forward, resamples, rng), _resampled(reverse, resamples, rng),
-                        strict=True)
-    ])  # fmt: skip
+    pairs = _resampled(forward, reverse, resamples, rng)
+    rows = np.array(
+        [(crossing(f, r), crossing_of_gaussians(f, r), logistic_slope(f, r)) for f, r in pairs]
+    )
     known = np.isfinite(rows)
     errors = [
         float(column[has].std(ddof=1)) if has.mean() >= 0.9 and has.sum() > 1 else math.nan
@@ -188,15 +208,24 @@ def _spread(
     return errors[0], errors[1], errors[2]
 
 
-def _resampled(way: _Way, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Works drawn again in blocks that are longer than their memory."""
-    n_draws, n_chains = way.works.shape
-    length = 1 if way.g < 1.2 else min(math.ceil(3.0 * way.g), max(n_draws // 4, 1))
-    n_blocks = math.ceil(n_draws / length) * n_chains
+def _resampled(
+    forward: _Way, reverse: _Way, resamples: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Works drawn again, forward and reverse.
+
+    Whole chains where there are enough: what the two directions of a chain have in common, such as
+    the end of one protocol as the start of the other, is then kept. Else blocks of each direction
+    that are longer than its memory. One chain fewer is drawn than there are, which makes the
+    variance of a mean unbiased (J. N. K. Rao and C. F. J. Wu, J. Am. Stat. Assoc. 83, 231 (1988),
+    doi:10.1080/01621459.1988.10478591).
+    """
+    n = forward.n_chains
     for _ in range(resamples):
-        first = rng.integers(n_draws - length + 1, size=n_blocks)
-        chain = rng.integers(n_chains, size=n_blocks)
-        yield way.works[first[:, None] + np.arange(length), chain[:, None]].ravel()
+        if n == reverse.n_chains and n >= _CHAINS:
+            chain = rng.integers(n, size=n - 1)
+            yield forward.of_chains(chain), reverse.of_chains(chain)
+        else:
+            yield forward.in_blocks(rng), reverse.in_blocks(rng)
 
 
 def _from_one_direction(works: Works, ways: list[_Way | None], kt: float) -> SwitchingFreeEnergy:
