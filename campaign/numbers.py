@@ -36,6 +36,8 @@ def compact(number: Mapping[str, Any] | None) -> str:
     --------
     >>> compact({"mean": -38.123456, "error": 0.00123}), compact({"mean": 3.4444, "error": 1.24})
     ('-38.1235(12)', '3.4(1.2)')
+    >>> compact({"mean": 22622.4, "error": 282.0})
+    '22,622(282)'
     >>> compact({"mean": 0.75, "error": 0.0996}), compact({"mean": 0.0, "error": None})
     ('0.75(10)', '0.0000(?)')
     >>> compact({"mean": 0.0, "error": None, "converged": True})  # a pure phase
@@ -102,4 +104,4 @@ def _to_two_digits(number: Mapping[str, Any]) -> tuple[str, str]:
         return f"{mean:.{DECIMALS_WITHOUT_ERROR}f}", "?"
     exponent = math.floor(math.log10(float(f"{error:.1e}")))  # of the rounded error: 0.0996 is 0.10
     decimals = max(0, 1 - exponent)
-    return f"{mean:.{decimals}f}", f"{error:.{decimals}f}"
+    return f"{mean:,.{decimals}f}", f"{error:.{decimals}f}"

@@ -22,6 +22,7 @@ from . import report_sections as sections
 from .findings import committed_draws, readable_findings
 from .labels import energy_model
 from .report_data import embedded_json, page_data
+from .report_diagnostics import diagnostics_sections, scattering_sections
 from .report_findings import finding_section
 from .report_html import section_html
 from .report_parts import Section, figure_key
@@ -81,7 +82,12 @@ def report_page(
     """Text of the report; see `write_report`. ``extra`` are sections to show beside its own."""
     results = analysis.analyze_run(run) if results is None else results
     stored = run_sections(run) if extra is None else extra
-    extra = [*together_sections_of_one(run, results), *stored]
+    extra = [
+        *scattering_sections(run, results),
+        *together_sections_of_one(run, results),
+        *stored,
+        *diagnostics_sections(run, results),
+    ]
     data = page_data(run, results, frames) | {"figures": figure_data(extra)}
     title = results["title"] or results["formula"]
     word = by_point.point_word(results)

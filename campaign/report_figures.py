@@ -17,6 +17,7 @@ from ..records import Run
 from . import files
 from .pictures import save_figure
 from .report import run_sections
+from .report_diagnostics import scattering_sections
 from .report_joint import joint_section, members_of
 from .report_parts import Figure, Section, Series, slug
 from .report_together import together_sections
@@ -87,6 +88,8 @@ def _drawings(runs: Sequence[Run], sections: Sequence[Section]) -> Iterator[tupl
     members = members_of(runs, results) if runs else []
     if len(runs) == 1:
         yield from _of_one(runs[0], results[0])
+        for section in scattering_sections(runs[0], results[0]):
+            yield from _of_section(section.name, section)
     joint = joint_section(members) if members else None
     sections = [*([joint] if joint else []), *together_sections(members), *sections]
     stored = [(k, section) for k, run in enumerate(runs) for section in run_sections(run)]

@@ -14,6 +14,9 @@ __all__ = ["section_html"]
 
 PARAGRAPH = 240
 """Characters after which a statement goes on in another paragraph."""
+MOST_PARAGRAPHS = 5
+SHOWN_PARAGRAPHS = 3
+"""Of a longer statement so many paragraphs stand there; the others are folded up."""
 WORDS = ' class="words"'
 MOST_ROWS = 400
 """Numbers of a figure that stand in a table below it; of larger ones there is no table."""
@@ -25,11 +28,15 @@ def section_html(section: Section) -> str:
     figures = "".join(
         _figure_html(figure, figure_key(section, k)) for k, figure in enumerate(section.figures)
     )
+    said = [
+        f'<p class="{"detail" if k else "statement"}">{escape(_signed(text))}</p>'
+        for k, text in enumerate(_paragraphs(section.sentences))
+    ]
+    shown = len(said) if len(said) <= MOST_PARAGRAPHS else SHOWN_PARAGRAPHS
+    more = "".join(said[shown:])
     parts = [
-        *(
-            f'<p class="{"detail" if k else "statement"}">{escape(_signed(text))}</p>'
-            for k, text in enumerate(_paragraphs(section.sentences))
-        ),
+        *said[:shown],
+        f"<details><summary>More of it in words</summary>{more}</details>" if more else "",
         _caveats_html(section.caveats),
         f'<div class="grid">{figures}</div>' if figures else "",
         *(_table_html(table, section.title) for table in section.tables),
@@ -107,13 +114,15 @@ def _table_html(table: Table, name: str) -> str:
         for text, left in zip(table.columns, words, strict=True)
     )
     rows = "".join(_row_html(row, words) for row in table.rows)
-    title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
+    folded = table.folded and bool(table.title)
+    title = f"<h3>{escape(table.title)}</h3>" if table.title and not folded else ""
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     label = escape(table.title or name, quote=True)
-    return (
+    text = (
         f'{title}{note}<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+    return f"<details><summary>{label}</summary>{text}</details>" if folded else text
 
 
 def _of_words(column: Sequence[Cell]) -> bool:
@@ -142,6 +151,8 @@ def _cell_html(cell: Cell, words: bool) -> str:
 def _text(cell: Cell) -> str:
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "–"
+    if isinstance(cell, Mapping) and "text" in cell:
+        return _signed(escape(str(cell["text"])))
     if isinstance(cell, Mapping):
         return _signed(escape(compact({"error": None, **cell})))
     if isinstance(cell, bool):

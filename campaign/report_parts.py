@@ -165,14 +165,16 @@ class Table:
 
     A cell is text, a number, None for what is unknown, or a number with its error as
     ``analyze_run`` gives them (``{"mean": …, "error": …, "converged": …, "why": …}``): the error is
-    written in units of the last digits, and what did not converge is red. A heading may hold a
-    unit in parentheses, which stands in a line of its own.
+    written in units of the last digits, and what did not converge is red; ``"text"`` in place of
+    mean and error is written as it is. A heading may hold a
+    unit in parentheses, which stands in a line of its own. A folded table is opened by its title.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     note: str = ""
+    folded: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -220,6 +222,7 @@ class Section:
                     "note": table.note,
                     "columns": list(table.columns),
                     "rows": [list(row) for row in table.rows],
+                    "folded": table.folded,
                 }
                 for table in self.tables
             ],

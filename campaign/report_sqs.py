@@ -9,6 +9,10 @@ from .report_parts import Figure, Section, Series, Table
 
 __all__ = ["sqs_section"]
 
+NOTES = {
+    "Bias by temperature": "SQS less ensemble; in parentheses: the error of the last digits.",
+    "Values": "In parentheses: how far single structures scatter, in the last digits.",
+}
 KINDS = {"energy": "Energy", "warren-cowley": "Short-range order", "order": "Order"}
 CAPTION = (
     "Bars of the ensemble: error of the mean. Bars of the SQS and of random arrangements: how far "
@@ -23,18 +27,37 @@ def sqs_section(data: Mapping[str, Any]) -> Section:
         "Values": data.get("values_with_their_scatter"),
     }
     tables = [
-        Table(tuple(found[0]), [list(row.values()) for row in found], title)
+        Table(tuple(found[0]), [_row(row) for row in found], title, NOTES.get(title, ""))
         for title, found in rows.items()
         if found
     ]
     return Section(
         str(data.get("title", "Special quasirandom structures")),
-        data["statement"],
+        _without(data["statement"], data.get("caveats", ())),
         data.get("caveats", ()),
         list(_figures(data["quantities"])),
         tables,
         "sqs",
     )
+
+
+def _row(row: Mapping[str, Any]) -> list[Any]:
+    """Cells; a number without an error is one that has none, if it does not say otherwise."""
+    return [{"converged": True, **v} if isinstance(v, Mapping) else v for v in row.values()]
+
+
+def _without(
+    statement: str | Sequence[str], caveats: Sequence[str | Mapping[str, str]]
+) -> str | list[str]:
+    """Leave out of a statement what stands below it as a caveat."""
+    texts = [caveat if isinstance(caveat, str) else str(caveat["text"]) for caveat in caveats]
+
+    def left(said: str) -> str:
+        for text in texts:
+            said = said.replace(text, "")
+        return " ".join(said.split())
+
+    return left(statement) if isinstance(statement, str) else [left(said) for said in statement]
 
 
 def _figures(quantities: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:

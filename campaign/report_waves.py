@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from .report_parts import Figure, Section, Series, Table
+from .report_sections import listed
 
 __all__ = ["screen_section", "waves_section"]
 
+MOST_LINES = 6
+"""Crystals whose paths find room in a figure."""
+DASHES = ("solid", "dash", "dot")
+REMARKS = {
+    "coulomb": "no long-range Coulomb",
+    "domain": "outside of what the potential knows",
+    "range": "interactions reach across the cell",
+}
+"""Codes of caveats in words short enough for a table."""
 MOST_NAMES = 24
 """Crystals whose names find room below a figure."""
 
@@ -39,7 +50,7 @@ def waves_section(data: Mapping[str, Any]) -> Section:
         "Concentration waves",
         data["statement"],
         data["caveats"],
-        [figure],
+        [figure, *_paths([data])],
         [table],
         "concentration-waves",
     )
@@ -59,14 +70,23 @@ def screen_section(data: Mapping[str, Any]) -> Section:
         "where they do not agree."
     )
     labels = dict.fromkeys(row["temperature"]["label"] for row in good if row["temperature"])
-    texts = dict.fromkeys(caveat["text"] for row in good for caveat in _telling(row))
+    texts: dict[str, list[str]] = {}
+    for row in good:
+        for caveat in _telling(row):
+            texts.setdefault(caveat["text"], []).append(str(row["name"]))
     caveats = [{"level": "warning", "text": f"Temperatures: {label}."} for label in labels]
-    caveats += [{"level": "warning", "text": text} for text in texts]
+    caveats += [
+        {
+            "level": "warning",
+            "text": text if len(names) == len(good) else f"{listed(names)}: {text}",
+        }
+        for text, names in texts.items()
+    ]
     return Section(
         "Screen of orderings",
         data["statement"],
         caveats,
-        [_strengths(good)] if 1 < len(good) <= MOST_NAMES else [],
+        [*([_strengths(good)] if 1 < len(good) <= MOST_NAMES else []), *_paths(good)],
         [Table(columns, rows, note=note)],
         "screen",
     )
@@ -79,18 +99,18 @@ def _row(row: Mapping[str, Any]) -> list[Any]:
     scale, kelvin = row["rescaling"] or {}, row["temperature"]
     temperature = kelvin and {"mean": kelvin["kelvin"], "error": kelvin["error"], "converged": True}
     slope = scale and {"mean": scale["slope"], "error": scale["error"], "converged": True}
-    codes = [caveat["code"] for caveat in _telling(row)]
+    remarks = [REMARKS.get(caveat["code"], caveat["code"]) for caveat in _telling(row)]
     return [
         row["name"],
         row["leading"],
         _vector(lead["q"]),
         round(1e3 * lead["energy_eV"], 1),
-        others[0]["name"] if others else None,
+        others[0]["name"].replace(" ", "\u00a0") if others else None,  # in one line
         None if row["gap_eV"] is None else round(1e3 * row["gap_eV"], 1),
         slope or None,
         f"{scale['correlation']:.3f}" if scale else None,
         temperature or None,
-        ", ".join(codes),
+        ", ".join(remarks),
     ]
 
 
@@ -114,8 +134,59 @@ def _strengths(entries: Sequence[Mapping[str, Any]]) -> Figure:
     )
 
 
+def _paths(entries: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """Lowest eigenvalue along a path, of crystals whose paths have the same corners."""
+    kept = [row for row in entries if row.get("path")]
+    kept = [row for row in kept if _corners(row["path"]) == _corners(kept[0]["path"])][:MOST_LINES]
+    if not kept:
+        return []
+    ticks: dict[float, str] = {}
+    for name, at in _corners(kept[0]["path"]):
+        ticks[at] = f"{ticks[at]}|{name}" if ticks.get(at, name) != name else name
+    several = len(kept) > 1
+    return [
+        Figure(
+            "Lowest λ along a path",
+            "Wave vector",
+            "λ (meV)",
+            [
+                _line(row["path"], str(row["name"]) if several else "", DASHES[k % 3])
+                for k, row in enumerate(kept)
+            ],
+            "Marks without a line: interactions reach across the cell, and only wave vectors that "
+            "fit it are known."
+            + (f" {len(kept)} of {len(entries)} crystals." if len(entries) > len(kept) else ""),
+            ticks=list(ticks.items()),
+        )
+    ]
+
+
+def _corners(path: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Corners and where they are, in parts of the whole way."""
+    whole = path["corners"][-1][1]
+    return [(name, round(at / whole, 3)) for name, at in path["corners"]]
+
+
+def _line(path: Mapping[str, Any], name: str, dash: str) -> Series:
+    """Line with gaps where the path jumps; where V(q) is not known between them, marks alone."""
+    whole = path["corners"][-1][1]
+    x: list[float] = []
+    y: list[float | None] = []
+    pieces = path["piece"]
+    for k, (at, energy) in enumerate(zip(path["distance_per_A"], path["lowest_eV"], strict=True)):
+        if path["trusted"] and k and pieces[k] != pieces[k - 1]:
+            x.append(at / whole)
+            y.append(None)
+        if path["trusted"] or path["fits"][k]:
+            x.append(at / whole)
+            y.append(1e3 * energy)
+    if path["trusted"]:
+        return Series(name, x, y, line=dash, points=False)
+    return Series(name, x, y, line=None)
+
+
 def _vector(q: Sequence[float]) -> str:
-    return "(" + " ".join(f"{x:g}" for x in q) + ")"
+    return "(" + " ".join(str(Fraction(x).limit_denominator(48)) for x in q) + ")"
 
 
 def _changes(wave: Mapping[str, Any]) -> str:

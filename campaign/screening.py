@@ -33,6 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 SUBLATTICE = {"A": "A", "B": "B", "X": "X", "cations": "cation", "anion": "anion"}
 """Sublattices by the key of a prototype that lists their species."""
 LEAST_ENERGIES = 8
+PATH_POINTS = 80
 STILL = 5e-4  # eV/Å³, 0.08 GPa
 STEPS = 8
 BULK_MODULUS = 1.0  # eV/Å³, where the search for the cell starts
@@ -225,7 +226,10 @@ def run_screen(
         row = _look(entry, number)
         rows.append(row)
         if tell is not None:
-            found = row["error"] or f"{row['leading']}, {1000 * row['strength_eV']:.0f} meV"
+            found = (
+                row["error"]
+                or f"{row['leading']}, λ = {1000 * row['waves'][0]['energy_eV']:.0f} meV"
+            )
             tell(f"{number}/{len(entries)} {row['name']}: {found}")
     rows.sort(key=lambda row: np.inf if row["error"] else -row["strength_eV"])
     return {"entries": rows, "statement": _statement(rows)}
@@ -248,7 +252,22 @@ def _look(entry: ScreenEntry, number: int) -> dict[str, Any]:
         "q": list(lead.q),
         "strength_eV": -lead.energy * slope,
         **waves.to_dict(),
+        "path": _path(waves),
         **extra,
+    }
+
+
+def _path(waves: ConcentrationWaves) -> dict[str, Any]:
+    """Lowest eigenvalue along the standard path of the primitive cell, as plain data."""
+    line = waves.along(n_points=PATH_POINTS)
+    lowest = line["energy"].min("band").to_numpy()
+    return {
+        "corners": [[str(name), round(float(at), 6)] for name, at in line.attrs["corners"]],
+        "distance_per_A": np.round(line["distance"].to_numpy(), 6).tolist(),
+        "lowest_eV": [float(f"{value:.6g}") for value in lowest],
+        "piece": line["piece"].to_numpy().tolist(),
+        "fits": line["fits"].to_numpy().tolist(),
+        "trusted": bool(line.attrs["trusted"]),
     }
 
 

@@ -239,14 +239,11 @@ def value_rows(found: SQSComparison) -> list[dict[str, Any]]:
         table.append(
             {
                 "quantity": _name(row),
-                "SQS": {"mean": scale * (row.mean - zero), "error": _known(scale * row.scatter)},
-                "random": {
-                    "mean": scale * (row.random_mean - zero),
-                    "error": _known(scale * row.random_spread),
-                },
+                "SQS": _scattered(scale * (row.mean - zero), scale * row.scatter),
+                "random": _scattered(scale * (row.random_mean - zero), scale * row.random_spread),
                 "representative at (K)": None
                 if crossing is None
-                else {"mean": crossing.temperature, "error": _known(crossing.error)},
+                else _scattered(crossing.temperature, crossing.error),
             }
         )
     return table
@@ -286,6 +283,11 @@ def _cell(value: Any) -> str:
         exact = value["error"] is None
         return compact({**value, "converged": exact or value.get("converged", False)})
     return "none" if value is None else f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _scattered(mean: float, scatter: float) -> dict[str, Any]:
+    """Return a value with its scatter; without one where there is none."""
+    return {"mean": mean, "error": _known(scatter), "converged": True}
 
 
 def _known(value: float) -> float | None:

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from alchemc import Lattice, Sublattice, builders
-from alchemc.analysis import analyze_run
+from alchemc.analysis import analyze_run, diagnostics
 from alchemc.campaign.findings import read_findings, readable_findings, store_finding
 from alchemc.campaign.numbers import compact
 from alchemc.campaign.report import report_page, write_report
+from alchemc.campaign.report_diagnostics import diagnostics_sections, scattering_sections
 from alchemc.campaign.report_findings import finding_section
 from alchemc.campaign.report_html import section_html
 from alchemc.campaign.report_parts import Figure, Section, Series, Table
+from alchemc.campaign.report_sqs import sqs_section
 from alchemc.campaign.report_structures import BUDGET, structure_data
 from alchemc.campaign.report_worth import evaluation_tables
 from alchemc.errors import InputError, StoredRunError
@@ -134,11 +136,12 @@ def test_every_caveat_is_in_the_page(results, page):
 
 
 def test_what_did_not_converge_is_red_and_says_why(page):
-    row = next(r for r in re.findall(r"(?s)<tr>.*?</tr>", page) if ">3,200 K<" in r)
+    table = page.partition('<h2 id="table-title">')[2]
+    row = next(r for r in re.findall(r"(?s)<tr>.*?</tr>", table) if ">3,200 K<" in r)
     assert 'class="bad"' in row
     assert "✗ no" in row
     assert "R-hat" in row
-    good = next(r for r in re.findall(r"(?s)<tr>.*?</tr>", page) if ">5,000 K<" in r)
+    good = next(r for r in re.findall(r"(?s)<tr>.*?</tr>", table) if ">5,000 K<" in r)
     assert "✓ yes" in good
     assert re.search(r"\.bad \{ color: var\(--red\)", page)
 
@@ -460,3 +463,57 @@ def test_figures_that_no_page_can_hold_leave_the_statement(tmp_path):
     (found,) = readable_findings(tmp_path)
     section = finding_section(found)
     assert (section.sentences, section.figures) == (("So it is.",), ())
+
+
+def test_diagnostics_of_every_point_and_quantity_are_those_of_the_analysis():
+    run, _, _ = exact_run((900.0, 2400.0), n_draws=300)
+    (section,) = diagnostics_sections(run, analyze_run(run))
+    (table,) = section.tables
+    found = diagnostics(run)
+    rows = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert len(rows) == found["rhat"].size
+    one = found.isel(point=1).sel(quantity="rock-salt")
+    row = rows[one["label"].item(), "rock-salt"]
+    assert row["R-hat"]["text"] == f"{float(one['rhat']):.3f}"
+    assert row["R-hat"]["converged"] == bool(one["converged"])
+    assert row["ESS (tail)"] == int(one["ess_tail"])
+    assert row["τ (draws)"] == f"{float(one['autocorrelation_time']):.1f}"
+    assert row["Unequilibrated (draws)"] == int(one["discard"])
+    assert f"of {len(rows)} quantities have converged" in section.statement
+    assert "<details><summary>Every point and quantity</summary>" in section_html(section)
+
+
+def test_the_map_of_diffuse_scattering_peaks_where_the_order_is_and_leaves_bragg_peaks_out():
+    run, _, _ = exact_run((900.0, 2400.0), n_draws=300)
+    results = analyze_run(run)
+    (section,) = scattering_sections(run, results)
+    cold, hot = section.figures
+    assert "900 K" in cold.title
+    values = np.array(cold.values, dtype=float)
+    assert np.isnan(values[0, 0])
+    assert (cold.map_x[1], cold.map_y[1]) == (0.5, 0.5)
+    assert values[1, 1] == np.nanmax(values)
+    amplitude = results["points"][0]["orders"]["rock-salt"]["mean"]
+    assert values[1, 1] == pytest.approx(8 * amplitude, rel=0.02)  # of 8 sites, from fewer draws
+    assert np.array(hot.values, dtype=float)[1, 1] < values[1, 1]
+
+
+def test_a_crystal_in_which_no_plane_fits_has_no_map():
+    run, _, _ = exact_run((900.0,), n_draws=40)
+    lone = Run(
+        (run.points[0].isel(draw=slice(0, 1), site=slice(0, 8)),),
+        Lattice(run.lattice.atoms, run.lattice.sublattices),
+    )
+    assert scattering_sections(lone, analyze_run(lone))  # one draw is enough for a map
+    gone = run.points[0].isel(draw=slice(0, 0))
+    empty = Run((gone,), run.lattice)
+    assert diagnostics_sections(empty, {"points": [{"orders": {}}], "layout": {"free": []}}) == []
+
+
+def test_long_statements_are_folded_and_caveats_not_said_twice():
+    texts = [f"Sentence {k} " + "goes on and on " * 20 + "to its end." for k in range(7)]
+    page = section_html(Section("T", texts, ["But."]))
+    before, folded = page.split("<details><summary>More of it in words</summary>")
+    assert (before.count("<p "), folded.count("<p ")) == (3, 4)
+    few = {"statement": "It is off. One SQS.", "caveats": [{"text": "One SQS."}], "quantities": []}
+    assert sqs_section(few).sentences == ("It is off.",)

@@ -14,6 +14,7 @@ from alchemc.campaign.report_joint import members_of
 from alchemc.campaign.report_parts import Figure, Series
 from alchemc.campaign.report_stability import ordering_section
 from alchemc.campaign.report_together import together_sections
+from alchemc.campaign.report_waves import screen_section
 from alchemc.records import Run
 
 
@@ -54,7 +55,7 @@ def test_waves_of_a_crystal(tmp_path):
     (table,) = section.tables
     assert [row[0] for row in table.rows] == [wave.name for wave in waves.waves]
     assert table.rows[0][2] == pytest.approx(1e3 * waves.leading.energy)
-    assert table.rows[0][1] == "(0.5 0.5 0.5)"
+    assert table.rows[0][1] == "(1/2 1/2 1/2)"
     assert waves.statement.split(".")[0].replace("-", "−")[:40] in text.replace("-", "−")
 
 
@@ -77,12 +78,36 @@ def test_a_screen_ranks_crystals_and_names_those_that_were_refused(tmp_path):
     section, text = shown("screen", data, tmp_path)
     rows = {row[0]: row for row in section.tables[0].rows}
     assert rows["Xx"][-1] == "no such element"
-    assert "1200(50)" in text
+    assert "1,200(50)" in text
     assert "0.90(10)" in text
     assert rows["Sr(Ti,Zr)O3"][8] is None
+    assert rows["Pb(Sc,Ta)O3"][-1] == "interactions reach across the cell"
     assert section.figures[0].ticks == [(0, "Pb(Sc,Ta)O3"), (1, "Sr(Ti,Zr)O3")]
     assert text.count("Too small a cell.") == 1
     assert "Temperatures: mean field." in text
+
+
+def test_paths_of_a_screen_break_where_they_jump_and_are_marks_where_v_is_not_known():
+    wave = {"name": "rock-salt", "q": [0.5, 0.5, 0.5], "energy_eV": -0.12, "polarisation": []}
+    path = {
+        "corners": [["Γ", 0.0], ["X", 1.0], ["M", 1.0], ["R", 2.0]],
+        "distance_per_A": [0.0, 0.5, 1.0, 1.0, 2.0],
+        "lowest_eV": [0.1, 0.0, -0.1, -0.2, -0.3],
+        "piece": [0, 0, 0, 1, 1],
+        "fits": [True, False, True, True, True],
+        "trusted": True,
+    }
+    row = {
+        "name": "A", "error": "", "leading": "rock-salt", "waves": [wave], "gap_eV": None,
+        "rescaling": None, "temperature": None, "caveats": [], "path": path,
+    }  # fmt: skip
+    small = {**row, "name": "B", "path": {**path, "trusted": False}}
+    other = {**row, "name": "C", "path": {**path, "corners": [["Γ", 0.0], ["L", 2.0]]}}
+    figure = screen_section({"entries": [row, small, other], "statement": "S."}).figures[1]
+    assert figure.ticks == [(0.0, "Γ"), (0.5, "X|M"), (1.0, "R")]
+    line, marks = figure.series
+    assert list(line.y) == [100.0, 0.0, -100.0, None, -200.0, -300.0]
+    assert (list(marks.x), marks.line) == ([0.0, 0.5, 0.5, 1.0], None)
 
 
 def sqs_data() -> dict:
@@ -164,7 +189,7 @@ def test_a_phase_diagram_bounds_the_gap_and_marks_what_is_extrapolated(tmp_path)
     assert list(series["binodal"].x) == [0.2, 0.8]
     assert list(series["binodal, extrapolated"].x) == [0.3, 0.7]
     assert list(series["consolute point, extrapolated"].error) == [30.0]
-    assert "1200(30)" in text
+    assert "1,200(30)" in text
 
 
 def test_a_diagram_without_a_gap_is_told_in_words_alone(tmp_path):

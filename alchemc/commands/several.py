@@ -80,9 +80,13 @@ def _print_text(members: Sequence[Member], found: Sequence[Together]) -> None:
         if len(members) > 1:
             console.print()
     for said in found:
+        title = said.section.title.partition(":")[0]
         caveats = [c if isinstance(c, str) else c["text"] for c in said.section.caveats]
-        for line in (*said.section.sentences, *caveats):
-            print_text(console, f"{said.section.title.partition(':')[0]}: {line}")
+        for k, line in enumerate((*said.section.sentences, *caveats)):
+            named = k > 0 or line.startswith(
+                title.partition(" ")[0]
+            )  # the first line tells of what
+            print_text(console, line if named else f"{title}: {line}")
 
 
 def _worth(one: Together) -> int:

@@ -142,7 +142,7 @@ window.ReportPlots = (() => {
     if (spec.values) {
       const map = {
         type: "heatmap", x: spec.map_x, y: spec.map_y, z: spec.values, colorscale: "Cividis",
-        colorbar: { title: { text: plain(spec.map_label), side: "right" }, thickness: 14, outlinewidth: 0 },
+        colorbar: { title: { text: plain(spec.map_label), side: "right", font: { size: 13 } }, thickness: 14, outlinewidth: 0 },
         hovertemplate: `%{x:.4~g}, %{y:.4~g}: %{z:.4~g} ${unitOf(spec.map_label)}<extra></extra>`,
       };
       Plotly.react(element, [map], layout(plain(spec.x), plain(spec.y), { xaxis, yaxis, shapes, margin: { l: 60, r: 14, t: 14, b: 48 } }), config);
