@@ -259,7 +259,7 @@ def diagnostics(run: Run, orders: Sequence[str] | None = None) -> xr.Dataset:
     >>> table.quantity.values.tolist()
     ['energy', 'rock-salt', 'layered', 'columnar']
     >>> table.attrs["statement"]
-    'All quantities have converged at all of 1 points.'
+    'All quantities have converged at the one point.'
     """
     points = [point for point in run.points if point.sizes.get("draw", 0)]
     if not points:

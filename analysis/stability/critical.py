@@ -14,7 +14,7 @@ from ...errors import ConvergenceError, InputError
 from ...records import Run
 from ...statistics import Summary
 from ...sublattice import is_whole, shown
-from ..caveats import Caveat, unconverged
+from ..caveats import MELTING, Caveat, unconverged
 from ..wording import with_error
 from .finite_size import LEAST_FOUND, Estimate
 from .multi_histogram import MultiHistogram
@@ -25,7 +25,6 @@ from .transition_series import Order, TransitionSeries, merged, transition_serie
 
 __all__ = ["ordering_temperature"]
 
-MELTING = 2500.0
 LEAST_RESAMPLES = 20
 
 
