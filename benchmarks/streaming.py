@@ -118,7 +118,7 @@ def make(path, draws):
 
 
 def analysed(tiny, path, how):
-    command = [sys.executable, "-c", CHILD, str(tiny), str(path), how]
+    command = [sys.executable, "-P", "-c", CHILD, str(tiny), str(path), how]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
