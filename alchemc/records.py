@@ -77,8 +77,23 @@ OPTIONAL_VARIABLES: dict[str, tuple[tuple[str, ...], str, dict[str, str]]] = {
         "float64",
         {"long_name": "temperature of the bath", "units": "K"},
     ),
+    "lambda_state": (
+        ("draw", "chain", "group"),
+        "int64",
+        {"long_name": "discrete state of λ of the group", "units": "1"},
+    ),
+    "state_log_weight": (
+        ("draw", "chain", "group", "lambda_state_index"),
+        "float64",
+        {"long_name": "log of the state's conditional probability, bias taken off", "units": "1"},
+    ),
+    "bias_energy": (
+        ("draw", "chain"),
+        "float64",
+        {"long_name": "energy of the bias that the draw was made with", "units": "eV"},
+    ),
 }
-"""Variables of points where positions move, replicas are exchanged or the temperature changes."""
+"""Variables of points where more than occupations changes: positions, replicas, a bath, λ."""
 
 COORDINATES: dict[str, dict[str, str]] = {
     "temperature": {"long_name": "temperature", "units": "K"},

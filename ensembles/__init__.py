@@ -1,8 +1,10 @@
 """What is sampled: target densities over occupations."""
 
 from .alchemical import (
+    Biases,
     EinsteinCrystal,
     FrenkelLaddPath,
+    GibbsLambda,
     HarmonicCrystal,
     VacancyPath,
     reference_path,
@@ -24,10 +26,12 @@ __all__ = [
     "HMC",
     "NPT",
     "Annealing",
+    "Biases",
     "Canonical",
     "ChargeNeutral",
     "EinsteinCrystal",
     "FrenkelLaddPath",
+    "GibbsLambda",
     "HarmonicCrystal",
     "HybridMD",
     "Langevin",

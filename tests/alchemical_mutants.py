@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest import mock
+
+import numpy as np
 
 from alchemc.analysis import SolidFreeEnergy, SubstitutionFreeEnergy, VacancyFormation
+from alchemc.ensembles import Biases, GibbsLambda
+from alchemc.ensembles.alchemical import _hops
+from alchemc.ensembles.alchemical.flattening import Flattening
 
 
 class CentreForgotten(SolidFreeEnergy):
@@ -61,3 +67,67 @@ def temperature_counted_twice(record):
 def counted_as_independent(series):
     """Takes every draw of a chain as independent of the last."""
     return 1.0
+
+
+class FlattensTheWrongWay(Flattening):
+    """Lowers the bias of the states that were visited."""
+
+    def after(self, probabilities, weights):
+        mirrored = 2.0 / self.usable.sum(axis=1, keepdims=True) - probabilities
+        return super().after(mirrored, weights)
+
+
+class DrawsWithoutTheBias(GibbsLambda):
+    """Draws states from the conditional of the plain ensemble."""
+
+    @property
+    def _hops(self):
+        return dataclasses.replace(super()._hops, biases=Biases(self.groups))
+
+
+class AcceptsEveryOtherState(GibbsLambda):
+    """Draws another state than the present one and always goes there."""
+
+    def step(self, state, rngs):
+        def eager(probabilities, current, uniforms, *, metropolised):
+            certain = np.column_stack([uniforms[:, 0], np.full(len(uniforms), -1.0)])
+            return plain(probabilities, current, certain, metropolised=metropolised)
+
+        plain = _hops.drawn
+        with mock.patch.object(_hops, "drawn", eager):
+            return super().step(state, rngs)
+
+
+class LearnsInProduction(GibbsLambda):
+    """Goes on flattening while samples count."""
+
+    def step(self, state, rngs):
+        flat = dataclasses.replace(self, flatten=True)
+        learning = getattr(self, "_learning", None) or flat._guessed(state)[0]
+        state, info, _, _, hop = learning._advance(state, rngs)
+        object.__setattr__(self, "_learning", learning._flatter(hop, state))
+        return state, info
+
+
+class TakesTheBiasOffTwice(GibbsLambda):
+    """Stores weights with the bias taken off once more than it was put on."""
+
+    def observe(self, state):
+        found = super().observe(state)
+        more = np.stack(
+            [
+                self._hops._bias_of_states(group, state.states)
+                for group in range(self.groups.n_groups)
+            ],
+            axis=1,
+        )
+        found["state_log_weight"] = found["state_log_weight"] + self.ensemble.beta * more
+        return found
+
+
+def counted_as_vertices(log_weights, states):
+    """Adds the weights of states between species to those of the species nearest to them."""
+    merged = np.full((*log_weights.shape[:-1], states.n_vertices), -np.inf)
+    for state, species in enumerate(states.nearest):
+        merged[..., species] = np.logaddexp(merged[..., species], log_weights[..., state])
+    return merged

@@ -5,6 +5,7 @@ from .biases import Biases
 from .einstein import EinsteinCrystal, HarmonicCrystal, spring_constants
 from .frenkel_ladd import FrenkelLaddPath, reference_path, thermal_positions
 from .ghost import VacancyPath
+from .gibbs_lambda import GibbsLambda
 from .groups import Groups
 from .mixed import MixedModel
 from .paths import MixturePath
@@ -19,6 +20,7 @@ __all__ = [
     "EinsteinCrystal",
     "FrenkelLaddPath",
     "Geometric",
+    "GibbsLambda",
     "Groups",
     "HarmonicCrystal",
     "Linear",

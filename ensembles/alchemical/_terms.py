@@ -9,7 +9,7 @@ import numpy as np
 from .biases import END
 from .groups import Groups
 
-__all__ = ["Spread", "features", "slopes_of_features", "terms"]
+__all__ = ["Spread", "coupled", "features", "slopes_of_features", "terms"]
 
 _RANK = 1e-9
 
@@ -66,3 +66,17 @@ class Spread(NamedTuple):
     def excess(self, values: np.ndarray) -> np.ndarray:
         """C⁻¹(f − f̄) of features [..., P]: zero on average where they are flat."""
         return np.asarray((values - self.mean) @ self.inverse)
+
+
+def coupled(groups: Groups, spreads: list[Spread], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Couplings C_g⁻¹ ⟨(λ_g − m_g)(λ_h − m_h)⟩ C_h⁻¹ of λ [n, g, K], and what centres them.
+
+    With the linear terms they are c (λ_g − m_g)(λ_h − m_h), which no group by itself feels.
+    """
+    excess = np.stack([spread.excess(weights[:, g]) for g, spread in enumerate(spreads)], axis=1)
+    means = np.array([spread.mean for spread in spreads])
+    found = np.einsum("ngk,nhl->gkhl", excess, excess) / len(weights)
+    apart = ~np.eye(len(means), dtype=bool)[:, None, :, None]
+    found = np.where(groups.allowed[:, :, None, None] & groups.allowed & apart, found, 0.0)
+    found = 0.5 * (found + found.transpose(2, 3, 0, 1))
+    return {"coupling": found, "linear": -(found * means).sum(axis=(2, 3))}

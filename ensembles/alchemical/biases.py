@@ -138,7 +138,8 @@ class Biases:
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> Biases:
         """Return biases of the same groups with the terms that ``to_arrays`` gave."""
-        return replace(self, **{name: np.asarray(arrays[name]) for name in _places(self.groups)})
+        made: dict[str, Any] = {name: np.asarray(arrays[name]) for name in _places(self.groups)}
+        return replace(self, **made)
 
 
 def _places(groups: Groups) -> dict[str, np.ndarray]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from ase import units
 
-from ._terms import Spread, features, terms
+from ._terms import Spread, coupled, features, terms
 from .biases import Biases
 from .groups import Groups
 
@@ -64,6 +63,14 @@ class Flattening:
     gain: float = 0.0
     since: int = 0
     visits: np.ndarray | None = None
+    _spreads: tuple[list[Spread], list[Spread]] = field(default=((), ()), repr=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if not self._spreads[0]:  # else they came along with `replace`
+            values = features(self.table)
+            own = [Spread.of(values[usable]) for usable in self.usable]
+            linear = [Spread.of(self.table[usable]) for usable in self.usable]
+            object.__setattr__(self, "_spreads", (own, linear))
 
     @property
     def groups(self) -> Groups:
@@ -74,15 +81,6 @@ class Flattening:
     def largest_gain(self) -> float:
         """1/S, with S the most states of a group."""
         return float(1.0 / self.usable.sum(axis=1).max())
-
-    @cached_property
-    def _own(self) -> list[Spread]:
-        values = features(self.table)
-        return [Spread.of(values[usable]) for usable in self.usable]
-
-    @cached_property
-    def _linear(self) -> list[Spread]:
-        return [Spread.of(self.table[usable]) for usable in self.usable]
 
     # ---- updates ---------------------------------------------------------------------------
 
@@ -119,8 +117,9 @@ class Flattening:
         added = self._states_update(shares, max(gain, late))
         if self.couplings and self.groups.n_groups > 1:
             rate = max(gain / (self.groups.n_groups - 1), late)
-            for name, values in self._pairs_update(weights, rate).items():
-                added[name] = added.get(name, 0.0) + values
+            kT = units.kB * self.temperature
+            for name, values in coupled(self.groups, self._spreads[1], weights).items():
+                added[name] = added.get(name, 0.0) + kT * rate * values
         visits = shares if self.visits is None else self.visits + shares
         since = self.since + 1
         expected = since / self.usable.sum(axis=1, keepdims=True)
@@ -134,22 +133,10 @@ class Flattening:
     def _states_update(self, shares: np.ndarray, rate: float) -> dict[str, np.ndarray]:
         """Terms of single groups."""
         values = features(self.table)
-        excess = [own.excess(part @ values) for own, part in zip(self._own, shares, strict=True)]
+        excess = [
+            own.excess(part @ values) for own, part in zip(self._spreads[0], shares, strict=True)
+        ]
         return terms(self.groups, units.kB * self.temperature * rate * np.array(excess))
-
-    def _pairs_update(self, weights: np.ndarray, rate: float) -> dict[str, np.ndarray]:
-        """Couplings, and the linear terms that centre them: c (λ_g − m_g)(λ_h − m_h)."""
-        means = np.array([linear.mean for linear in self._linear])
-        excess = np.stack(
-            [linear.excess(weights[:, g]) for g, linear in enumerate(self._linear)], axis=1
-        )
-        found = np.einsum("ngk,nhl->gkhl", excess, excess) / len(weights)
-        found *= units.kB * self.temperature * rate
-        allowed = self.groups.allowed
-        apart = ~np.eye(len(allowed), dtype=bool)[:, None, :, None]
-        coupling = np.where(allowed[:, :, None, None] & allowed & apart, found, 0.0)
-        coupling = 0.5 * (coupling + coupling.transpose(2, 3, 0, 1))
-        return {"coupling": coupling, "linear": -(coupling * means).sum(axis=(2, 3))}
 
     # ---- stores ----------------------------------------------------------------------------
 

@@ -1,0 +1,352 @@
+"""Gibbs λ: its chains are exact, its free energies are right and so are their errors.
+
+Laws are compared by χ² with independent ends of chains that start from them (`exactness`), free
+energies in units of their reported errors, with fixed seeds. False alarms: 12 laws refused at
+p < 1e-4, 14 free energies refused beyond 3.5 errors (1 in 150 sets of seeds), and two spreads of
+50 z-scores outside 0.75–1.3 (1 in 50 sets). Broken variants are refused by the same checks.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from alchemc import Canonical, ChargeNeutral, sample
+from alchemc.campaign.checkpoint import Checkpoint
+from alchemc.campaign.engine import _joined, _split
+from alchemc.ensembles import HMC, NPT, Biases, GibbsLambda
+from alchemc.ensembles.alchemical import Groups
+from alchemc.errors import InputError
+from alchemc.sampler import (
+    GibbsWithGradients,
+    RandomFlip,
+    SurrogateChain,
+    draw_block,
+    spawn_generators,
+    warm_up,
+)
+from alchemical_mutants import (
+    AcceptsEveryOtherState,
+    DrawsWithoutTheBias,
+    LearnsInProduction,
+)
+from exactness import _chi_square, compare
+from gibbs_cases import (
+    between_case,
+    case,
+    free,
+    random_state_biases,
+    soft_crystal,
+)
+from toys import RandomHamiltonian, chain_lattice, quadratic_part, toy
+
+pytestmark = pytest.mark.filterwarnings("ignore:sublattice .* exchanges species of different")
+
+LOWEST_P = 1e-4
+WIDEST_Z = 3.5
+
+
+def gibbs(model, ensemble, groups, kind=GibbsLambda, **options):
+    """Kernel with random biases that stay."""
+    biases = random_state_biases(groups, 11)
+    return kind(model, ensemble, groups, biases=biases, flatten=False, **options)
+
+
+# ---- the law -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metropolised", [False, True])
+@pytest.mark.parametrize("name", ["binary", "vacancies", "two sublattices"])
+def test_hops_keep_the_biased_law(name, metropolised, record_property):
+    _, table, ensemble = toy("semi-grand", name)
+    groups = Groups.each_site(table.lattice)
+    kernel = gibbs(table, ensemble, groups, metropolised=metropolised)
+    verdict = compare(kernel, table, draws=10_000, steps=2)
+    record_property("p", verdict.p_value)
+    assert verdict.p_value > LOWEST_P
+    assert verdict.moved > 0.5
+
+
+def pair_and_rest(lattice):
+    """Two sites as one group, the last site as another, and sites in none."""
+    return Groups.of(lattice, {"pair": [0, 1], "last": [lattice.n_sites - 1]})
+
+
+@pytest.mark.parametrize("name", ["binary", "two sublattices"])
+def test_hops_and_flips_of_the_sites_beside_them_keep_the_law(name, record_property):
+    _, table, ensemble = toy("semi-grand", name)
+    flips = RandomFlip(table, ensemble)
+    kernel = gibbs(table, ensemble, pair_and_rest(table.lattice), kernel=flips, occupation_steps=3)
+    verdict = compare(kernel, table, draws=2_500, steps=2)
+    record_property("p", verdict.p_value)
+    assert verdict.p_value > LOWEST_P
+
+
+def test_informed_flips_of_the_sites_beside_groups_keep_the_law(record_property):
+    _, table, ensemble = toy("semi-grand", "binary")
+    flips = GibbsWithGradients(table, ensemble)
+    kernel = gibbs(table, ensemble, pair_and_rest(table.lattice), kernel=flips, occupation_steps=2)
+    verdict = compare(kernel, table, draws=2_000, steps=2)
+    record_property("p", verdict.p_value)
+    assert verdict.p_value > LOWEST_P
+
+
+def between_p_value(kind=GibbsLambda, draws=6_000, **options):
+    """χ² of ends of chains that start from the exact law over states between species."""
+    exact = between_case()
+    biases = random_state_biases(exact.groups, 11)
+    kernel = kind(
+        exact.model, exact.ensemble, exact.groups, between=exact.states.between, biases=biases,
+        flatten=False, **options,
+    )  # fmt: skip
+    log = exact.log_weights
+    log = log - exact.ensemble.beta * biases.energy(exact.states.weights(exact.joint))
+    law = np.exp(log - log.max())
+    law /= law.sum()
+    drawn = np.random.default_rng(1).choice(len(law), size=draws, p=law)
+    occupations = np.zeros((draws, 4), dtype=np.int8)
+    occupations[:, 2] = exact.others[drawn]
+    occupations = exact.states.occupations(exact.joint[drawn], occupations)
+    rngs = spawn_generators(2, draws)
+    lam = exact.groups.lam(exact.states.weights(exact.joint[drawn]), occupations)
+    state = kernel.init(occupations, rngs)._replace(
+        states=exact.joint[drawn], energy=exact.model.mixed_energies(lam)[0]
+    )
+    for _ in range(2):
+        state, _ = kernel.step(state, rngs)
+    index = (state.states[:, 0] * 4 + state.states[:, 1]) * 2 + state.occupations[:, 2]
+    statistic, dof = _chi_square(np.bincount(index, minlength=len(law)), law)
+    return float(chi2.sf(statistic, dof)), state
+
+
+@pytest.mark.parametrize("metropolised", [False, True])
+def test_states_between_species_have_their_weights(metropolised, record_property):
+    p_value, state = between_p_value(metropolised=metropolised)
+    record_property("p", p_value)
+    assert p_value > LOWEST_P
+    lam = between_case().groups.lam(
+        between_case().states.weights(state.states[:50]), state.occupations[:50]
+    )
+    np.testing.assert_array_equal(
+        state.energy[:50], between_case().model.mixed_energies(lam)[0]
+    )  # the energy kept is that of λ
+
+
+def test_flips_beside_groups_between_species_keep_the_law(record_property):
+    exact = between_case()
+    flips = RandomFlip(exact.model, exact.ensemble)
+    p_value, _ = between_p_value(draws=2_000, kernel=flips, occupation_steps=2)
+    record_property("p", p_value)
+    assert p_value > LOWEST_P
+
+
+@pytest.mark.parametrize("kind", [DrawsWithoutTheBias, AcceptsEveryOtherState, LearnsInProduction])
+def test_broken_hops_are_refused(kind):
+    _, table, ensemble = toy("semi-grand", "vacancies")
+    options = {"metropolised": True} if kind is AcceptsEveryOtherState else {}
+    kernel = gibbs(table, ensemble, Groups.each_site(table.lattice), kind, **options)
+    assert compare(kernel, table, draws=10_000, steps=2).p_value < 1e-6
+
+
+# ---- the protocol --------------------------------------------------------------------------
+
+
+def some_kernel(name):
+    if name == "crystal":
+        model = soft_crystal()
+        kernel = GibbsLambda(
+            model, Canonical(model.lattice, 600.0), Groups.whole(model.lattice), between=1,
+            dynamics=HMC(step=3.0, n_steps=3),
+        )  # fmt: skip
+        return kernel, np.zeros((3, 1), dtype=int)
+    system = case(name)
+    flips = GibbsWithGradients(system.model, system.ensemble)
+    kernel = GibbsLambda(
+        system.model, system.ensemble, system.groups, kernel=flips, occupation_steps=2,
+        couplings=True,
+    )  # fmt: skip
+    return kernel, system.occupations[[0, 0, 0]]
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f")
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def through_a_checkpoint(kernel, tuned):
+    """Kernel as it comes back from what a checkpoint keeps."""
+    parameters, arrays = _split(tuned.to_arrays())
+    stored = Checkpoint(
+        point=0, phase="warmup", warmup_steps=0, committed=(0,), ended_by=("",), generators=(),
+        kernel=json.loads(json.dumps(parameters)), arrays=arrays, generation=0,
+    )  # fmt: skip
+    return kernel.with_arrays(_joined(stored))
+
+
+@pytest.mark.parametrize("name", ["two sublattices", "crystal"])
+def test_a_chain_goes_on_bit_for_bit_from_a_checkpoint(name):
+    kernel, starts = some_kernel(name)
+    rngs = spawn_generators(4, len(starts))
+    state = kernel.init(starts, rngs)
+    tuned, state, _ = warm_up(kernel, state, rngs, 6)
+    kept = [rng.bit_generator.state for rng in rngs], state
+    tuned, state, _ = warm_up(tuned, state, rngs, 5)
+    state, block = draw_block(tuned, state, rngs, 4)
+    again = spawn_generators(4, len(starts))
+    for rng, where in zip(again, kept[0], strict=True):
+        rng.bit_generator.state = where
+    # The kernel of the checkpoint: of the first part of the warm-up.
+    first = kernel.init(starts, spawn_generators(4, len(starts)))
+    early, _, _ = warm_up(kernel, first, spawn_generators(4, len(starts)), 6)
+    back, there, _ = warm_up(through_a_checkpoint(kernel, early), kept[1], again, 5)
+    there, second = draw_block(through_a_checkpoint(kernel, back), there, again, 4)
+    assert same(state, there)
+    assert block.keys() == second.keys()
+    assert all(same([block[key]], [second[key]]) for key in block)
+
+
+@pytest.mark.parametrize("name", ["two sublattices", "crystal"])
+def test_a_chain_does_not_depend_on_those_beside_it(name):
+    kernel, starts = some_kernel(name)
+    kernel = kernel.with_arrays(
+        kernel.to_arrays() | {"biases": random_state_biases(kernel.groups, 2).to_arrays()}
+    )
+
+    def block(chains):
+        rngs = spawn_generators(4, 3)[chains]
+        state = kernel.init(starts[chains], rngs)
+        return draw_block(kernel, state, rngs, 4)[1]
+
+    together, alone = block(slice(0, 3)), block(slice(1, 2))
+    for key, values in together.items():
+        assert same([values[:, 1:2]], [alone[key]]), key
+
+
+def test_biases_are_frozen_after_the_warm_up():
+    kernel, starts = some_kernel("two sublattices")
+    rngs = spawn_generators(4, len(starts))
+    tuned, state, report = warm_up(kernel, kernel.init(starts, rngs), rngs, 20)
+    before = json.dumps(tuned.summary())
+    _, block = draw_block(tuned, state, rngs, 30)
+    assert json.dumps(tuned.summary()) == before
+    assert report.parameters["flattening_steps"] == 20
+    pairs, energies = block["lambda_state"].reshape(-1, 2), block["bias_energy"].ravel()
+    for pair in np.unique(pairs, axis=0):
+        assert len(set(energies[(pairs == pair).all(axis=1)])) == 1
+
+
+def test_calls_are_those_of_the_model():
+    system = case("two sublattices")
+    calls = []
+
+    class Counted:
+        lattice = system.model.lattice
+
+        def energy(self, occupations):
+            calls.append(len(occupations))
+            return system.model.energy(occupations)
+
+        def energy_and_gradient(self, occupations):
+            raise AssertionError
+
+        energy_change = energy_and_gradient
+
+    flips = RandomFlip(system.model, system.ensemble)
+    kernel = GibbsLambda(Counted(), system.ensemble, system.groups, kernel=flips)
+    rngs = spawn_generators(1, 2)
+    state = kernel.init(system.occupations[[0, 0]], rngs)
+    calls.clear()
+    _, info = kernel.step(state, rngs)
+    assert info.energy_calls.sum() == sum(calls)
+    assert info.energy_calls.min() >= 3  # the other states of both groups
+    assert (info.gradient_calls == 0).all()
+
+
+def test_a_run_stores_states_and_weights_by_group():
+    system = case("two sublattices")
+    kernel = GibbsLambda(system.model, system.ensemble, system.groups)
+    run = sample(kernel, system.occupations[0], n_steps=4, n_replicas=4, warmup=2)
+    assert run.samples.lambda_state.dims == ("draw", "chain", "group")
+    assert run.samples.state_log_weight.shape == (4, 4, 2, 3)
+    assert np.isneginf(run.samples.state_log_weight.values[:, :, 0, 2]).all()
+    assert run.samples.bias_energy.dims == ("draw", "chain")
+    assert run.attrs["warm_up"]["parameters"]["groups"] == ["a", "b"]
+
+
+def test_another_temperature_flattens_on_from_the_biases_there_are():
+    kernel, starts = some_kernel("two sublattices")
+    rngs = spawn_generators(4, len(starts))
+    tuned, state, _ = warm_up(kernel, kernel.init(starts, rngs), rngs, 10)
+    there = tuned.carried_over(tuned.ensemble.with_temperature(1200.0))
+    assert there.ensemble.temperature == there.kernel.ensemble.temperature == 1200.0
+    assert np.array_equal(there.biases.linear, tuned.biases.linear)
+    _, _, report = warm_up(there, state, rngs, 7)
+    assert report.parameters["flattening_steps"] == 7
+
+
+# ---- refusals ------------------------------------------------------------------------------
+
+
+def refusals():
+    system = case("two sublattices")
+    lattice, model, ensemble = system.model.lattice, system.model, system.ensemble
+    other = chain_lattice((("Sr", "La"), 3))
+    crystal = soft_crystal()
+    cold = free(lattice, {}, 300.0)
+    swaps = RandomFlip(model, ensemble)
+    neutral = chain_lattice((("Sr", "La"), 2, (1, -1)))
+    surrogate = toy("semi-grand", "binary")
+    yield "groups is a Lattice", lambda: GibbsLambda(model, ensemble, lattice)
+    yield "different lattices", lambda: GibbsLambda(model, ensemble, Groups.each_site(other))
+    yield (
+        "those of other groups",
+        lambda: GibbsLambda(
+            model, ensemble, system.groups, biases=Biases(Groups.each_site(lattice))
+        ),
+    )
+    yield "has no mixed_energy", lambda: GibbsLambda(model, ensemble, system.groups, between=1)
+    yield (
+        "samples another ensemble",
+        lambda: GibbsLambda(model, ensemble, system.groups, kernel=RandomFlip(model, cold)),
+    )
+    yield (
+        "every site is in a group",
+        lambda: GibbsLambda(model, ensemble, Groups.each_site(lattice), kernel=swaps),
+    )
+    yield (
+        "occupation_steps is 0",
+        lambda: GibbsLambda(model, ensemble, system.groups, kernel=swaps, occupation_steps=0),
+    )
+    yield "dynamics is NPT", lambda: GibbsLambda(
+        crystal, Canonical(crystal.lattice, 300.0), Groups.whole(crystal.lattice),
+        dynamics=NPT(pressure=0.0),
+    )  # fmt: skip
+    yield "has no at", lambda: GibbsLambda(model, ensemble, system.groups, dynamics=HMC())
+    yield "keeps the charge", lambda: GibbsLambda(
+        RandomHamiltonian(neutral, 1), ChargeNeutral(neutral, 300.0, {}),
+        Groups.each_site(neutral),
+    )  # fmt: skip
+    yield "learns in a warm-up of its own", lambda: GibbsLambda(
+        surrogate.table, surrogate.ensemble, Groups.of(surrogate.table.lattice, {"a": [0]}),
+        kernel=SurrogateChain(surrogate.table, surrogate.ensemble, quadratic_part(surrogate.model)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("index", range(11))
+def test_what_does_not_fit_is_refused(index):
+    message, build = list(refusals())[index]
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+def test_starts_in_which_a_group_is_broken_up_are_refused():
+    kernel, starts = some_kernel("two sublattices")
+    broken = starts.copy()
+    broken[1, 0] = 1
+    with pytest.raises(InputError, match="sites of group 'a' hold different species"):
+        kernel.init(broken, spawn_generators(1, 3))
