@@ -92,7 +92,7 @@ def test_errors_from_works_are_honest(shapes, width, rho, record_property):
     assert not alarms
 
 
-@pytest.mark.parametrize(("shape", "rho"), [((250, 2), 0.0), ((900, 2), 0.8)])
+@pytest.mark.parametrize(("shape", "rho"), [((200, 2), 0.0), ((700, 2), 0.8)])
 def test_errors_from_windows_are_honest(shape, rho, record_property):
     (mbar, bar, spline), alarms = z_of_windows(shape, rho)
     record_property("z", [round(float(x), 2) for x in mbar])
@@ -127,7 +127,7 @@ def test_correlated_draws_counted_as_independent_are_seen(monkeypatch):
     assert z.std(ddof=1) > 1.5
     for module in (decorrelation, multistate):
         monkeypatch.setattr(module, "inefficiency", counted_as_independent)
-    (mbar, bar, _), _ = z_of_windows((900, 2), 0.8, 25)
+    (mbar, bar, _), _ = z_of_windows((700, 2), 0.8, 25)
     assert mbar.std(ddof=1) > 1.5
     assert bar.std(ddof=1) > 1.5
 
@@ -248,6 +248,15 @@ def test_works_without_scatter_give_their_mean():
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_work_that_is_far_off_changes_little():
+    works = gaussian_works(np.random.default_rng(21), (60, 60), 1.0)
+    plain = switching_free_energy(works)
+    far = replace(works, forward=np.where(np.arange(60) == 3, 1e6, works.forward))
+    found = switching_free_energy(far)
+    assert found.free_energy == pytest.approx(plain.free_energy, abs=plain.error)
+    assert found.error_analytic == pytest.approx(plain.error_analytic, rel=0.2)
+
+
 def test_results_are_plain_data_with_a_statement():
     rng = np.random.default_rng(13)
     works = switching_free_energy(gaussian_works(rng, (200, 200), 1.0)).to_dict()
@@ -328,7 +337,7 @@ def test_windows_that_do_not_overlap_are_refused_and_poor_overlap_is_told():
 def test_chains_that_stay_apart_and_draws_that_drift_are_told():
     rng = np.random.default_rng(17)
     windows, _ = harmonic_windows(rng, 4, (300, 2))
-    assert window_free_energy(windows).converged
+    assert not codes(window_free_energy(windows)) - {"discretisation"}
     k = stiffness(windows.couplings)
     extra = np.zeros((4, 2, 300))
     extra[:, 1] = 0.05  # the second chain stays elsewhere

@@ -18,6 +18,7 @@ from ...statistics import effective_sample_size
 __all__ = ["Bennett", "bennett", "correlated_error", "inefficiency", "solve_bennett"]
 
 _FEWEST = 4  # draws from which on correlations can be told
+_FAR = 300.0
 
 
 class Bennett(NamedTuple):
@@ -37,13 +38,13 @@ class Bennett(NamedTuple):
     influence: tuple[np.ndarray, np.ndarray]
 
 
-def solve_bennett(forward: np.ndarray, reverse: np.ndarray, start: float | None = None) -> float:
+def solve_bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
     """Solve Bennett's equation by pymbar; NaN if it finds no solution.
 
     C. H. Bennett, J. Comput. Phys. 22, 245 (1976), doi:10.1016/0021-9991(76)90078-4.
     """
     # Near zero for pymbar, whose relative tolerance would otherwise measure the offset.
-    shift = 0.5 * (forward.mean() - reverse.mean()) if start is None else start
+    shift = 0.5 * float(np.median(forward) - np.median(reverse))
     with np.errstate(all="ignore"):
         try:
             found = quiet_pymbar("other_estimators").bar(
@@ -71,10 +72,11 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> Bennett:
     n, m = len(forward), len(reverse)
     p = [expit(np.log(n / m) + w - f) for w in (forward, -reverse)]  # that it was driven forward
     shared = float(sum((q * (1.0 - q)).sum() for q in p))
-    # pymbar's own formula for the variance at its own solution, both moved to zero.
+    # pymbar's own error at its own solution, moved to zero; it has no number for works so far off
+    # that e^w is none, which weigh nothing or all just as well at a distance of 300.
     with np.errstate(all="ignore"):
         error = quiet_pymbar("other_estimators").bar(
-            forward - f, reverse + f, iterated_solution=True, compute_uncertainty=True
+            np.clip(forward - f, -_FAR, _FAR), np.clip(reverse + f, -_FAR, _FAR)
         )["dDelta_f"]
     influence = tuple((q - q.mean()) / shared if shared > 0 else q * 0.0 for q in p)
     return Bennett(

@@ -9,17 +9,21 @@ import numpy as np
 from ...alchemical_records import Windows
 from .bennett import inefficiency
 
-__all__ = ["Kept", "decorrelated", "leading_series"]
+__all__ = ["Kept", "decorrelated"]
 
 
 class Kept(NamedTuple):
-    """Draws of a window that count, bool [chain, draw], and the draws per independent one."""
+    """Draws of a window that count, bool [chain, draw], and the draws per independent one.
+
+    ``slowest`` is the series of the window that says so, [draw, chain].
+    """
 
     mask: np.ndarray
     inefficiency: float
+    slowest: np.ndarray
 
 
-def leading_series(windows: Windows, k: int) -> list[np.ndarray]:
+def _leading_series(windows: Windows, k: int) -> list[np.ndarray]:
     """Series of a window that free energies are made of, [draw, chain]: dU/ds, U_l − U_k nearby."""
     energies = windows.energies[k]
     near = [j for j in (k - 1, k + 1) if 0 <= j < windows.n_windows]
@@ -35,11 +39,13 @@ def decorrelated(windows: Windows) -> list[Kept]:
     """
     found = []
     for k in range(windows.n_windows):
-        moving = [one for one in leading_series(windows, k) if np.ptp(one) > 0]
-        g = max((inefficiency(one) for one in moving), default=float(windows.n_draws))
+        series = _leading_series(windows, k)
+        each = [inefficiency(one) if np.ptp(one) > 0 else 0.0 for one in series]
+        slowest = int(np.argmax(each))
+        g = each[slowest] or float(windows.n_draws)
         stride = min(g, float(windows.n_draws))
         draws = np.unique(np.round(np.arange(0.0, windows.n_draws - 0.5, stride)).astype(int))
         mask = np.zeros((windows.n_chains, windows.n_draws), dtype=bool)
         mask[:, draws] = True
-        found.append(Kept(mask, g))
+        found.append(Kept(mask, g, series[slowest]))
     return found

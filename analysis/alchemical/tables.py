@@ -9,7 +9,7 @@ import pandas as pd
 from ase.units import kB
 
 from ...alchemical_records import Windows, Works
-from .decorrelation import Kept, decorrelated
+from .decorrelation import decorrelated
 
 __all__ = ["dHdl", "u_nk", "work_table"]
 
@@ -39,10 +39,10 @@ def u_nk(windows: Windows, *, decorrelate: bool = False) -> pd.DataFrame:
     >>> table.shape, table.index.names, list(table.columns), table.attrs["energy_unit"]
     ((6, 2), FrozenList(['time', 'fep-lambda']), [0.0, 1.0], 'kT')
     """
-    kept = _kept(windows, decorrelate)
-    rows = [windows.energies[k][one.mask] for k, one in enumerate(kept)]
+    masks = _masks(windows, decorrelate)
+    rows = [windows.energies[k][mask] for k, mask in enumerate(masks)]
     columns = [float(s) for s in windows.couplings]
-    return _table(windows, kept, np.concatenate(rows), columns)
+    return _table(windows, masks, np.concatenate(rows), columns)
 
 
 def dHdl(windows: Windows, *, decorrelate: bool = False) -> pd.DataFrame:  # noqa: N802
@@ -57,9 +57,9 @@ def dHdl(windows: Windows, *, decorrelate: bool = False) -> pd.DataFrame:  # noq
     -------
     A table with the index of `u_nk` and the column ``fep``.
     """
-    kept = _kept(windows, decorrelate)
-    rows = [windows.slopes[k][one.mask] for k, one in enumerate(kept)]
-    return _table(windows, kept, np.concatenate(rows)[:, None], ["fep"])
+    masks = _masks(windows, decorrelate)
+    rows = [windows.slopes[k][mask] for k, mask in enumerate(masks)]
+    return _table(windows, masks, np.concatenate(rows)[:, None], ["fep"])
 
 
 def work_table(works: Works) -> pd.DataFrame:
@@ -109,18 +109,17 @@ def work_table(works: Works) -> pd.DataFrame:
     return table
 
 
-def _kept(windows: Windows, decorrelate: bool) -> list[Kept]:
+def _masks(windows: Windows, decorrelate: bool) -> list[np.ndarray]:
     if decorrelate:
-        return decorrelated(windows)
-    every = Kept(np.ones((windows.n_chains, windows.n_draws), dtype=bool), 1.0)
-    return [every] * windows.n_windows
+        return [one.mask for one in decorrelated(windows)]
+    return [np.ones((windows.n_chains, windows.n_draws), dtype=bool)] * windows.n_windows
 
 
 def _table(
-    windows: Windows, kept: list[Kept], energies: np.ndarray, columns: list[Any]
+    windows: Windows, masks: list[np.ndarray], energies: np.ndarray, columns: list[Any]
 ) -> pd.DataFrame:
-    times = np.concatenate([np.flatnonzero(one.mask.ravel()) for one in kept]).astype(float)
-    numbers = [int(one.mask.sum()) for one in kept]
+    times = np.concatenate([np.flatnonzero(mask.ravel()) for mask in masks]).astype(float)
+    numbers = [int(mask.sum()) for mask in masks]
     index = pd.MultiIndex.from_arrays(
         [times, np.repeat(windows.couplings, numbers)], names=["time", "fep-lambda"]
     )

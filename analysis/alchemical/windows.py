@@ -14,7 +14,7 @@ from ..caveats import Caveat, shortcoming
 from ..layout import few
 from ..stability.mbar import LEAST_OVERLAP
 from ..wording import with_error
-from .decorrelation import decorrelated, leading_series
+from .decorrelation import decorrelated
 from .integration import integrals
 from .multistate import boltzmann_slope, chained, in_time, multistate, neighbours, reduced_draws
 from .switching_result import Measured
@@ -44,7 +44,7 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
         coupling to the last.
     parts
         How many growing parts of the draws, from the first on and up to the last, are evaluated by
-        themselves; 0 leaves out the course in time.
+        themselves, which takes about that many times as long; 0 leaves out the course in time.
 
     Raises
     ------
@@ -77,7 +77,10 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
     pairs = neighbours(draws, windows.couplings)
     solution = multistate(draws)
     slopes = [summary(one.T) for one in windows.slopes]
-    chains = [_worst(windows, k, one) for k, one in enumerate(slopes)]
+    chains = [
+        summary(one.slowest) if np.ptp(one.slowest) > 0 else slope
+        for one, slope in zip(kept, slopes, strict=True)
+    ]
     means = np.array([one.mean for one in slopes])
     errors = np.nan_to_num(np.array([one.error for one in slopes]))
     *bar, widened = chained(pairs, windows.n_chains)
@@ -90,7 +93,7 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
         profile=solution.f * kt,
         profile_error=solution.error * kt * widened,
         bar=Measured(bar[0] * kt, bar[1] * kt),
-        pairs=tuple(Measured(one.f * kt, one.error * kt) for one in pairs),
+        pairs=tuple(Measured(one.f * kt, one.error * kt * widened) for one in pairs),
         integrals=integrals(windows.couplings, means, errors),
         slopes=tuple(Measured(one.mean, one.error) for one in slopes),
         boltzmann_slope=boltzmann_slope(draws, widened),
@@ -102,13 +105,6 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
         caveats=(),
     )
     return result.with_caveats(tuple(_caveats(result, chains)))
-
-
-def _worst(windows: Windows, k: int, slope: Summary) -> Summary:
-    """Summary of the slowest series of a window; that of the slope where none of them varies."""
-    moving = [one for one in leading_series(windows, k)[1:] if np.ptp(one) > 0]
-    known = [one for one in (slope, *map(summary, moving)) if one.ess > 0]
-    return min(known, key=lambda one: (one.converged, one.ess)) if known else slope
 
 
 def _caveats(result: WindowFreeEnergy, chains: list[Summary]) -> list[Caveat]:
