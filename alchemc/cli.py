@@ -6,9 +6,10 @@ Everything slow is imported by the command that needs it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +36,7 @@ _COMMANDS = {
 }
 """Functions in the order of ``--help``, and the module of ``alchemc.commands`` each stands in."""
 
+_BROKEN_OFF = "interrupted; nothing that was committed is lost"
 _USAGE_ERROR, _CLICK_ERROR = (
     next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == name)
     for name in ("UsageError", "ClickException")
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(given, prog_name="alchemc", standalone_mode=False)
     except KeyboardInterrupt:
-        complain("interrupted; nothing that was committed is lost")
+        complain(_BROKEN_OFF)
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -114,8 +116,23 @@ def _options(
     """Statistical sampling of order and disorder in crystals."""
 
 
+def _interruptible(command: Callable[..., int]) -> Callable[..., int]:
+    """Tell of Ctrl-C in a line; typer ends a command on it without a word."""
+
+    @functools.wraps(command)
+    def told(*arguments: Any, **options: Any) -> int:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt:
+            complain(_BROKEN_OFF)
+            return INTERRUPTED
+
+    return told
+
+
 for _name, _module in _COMMANDS.items():
-    app.command()(getattr(importlib.import_module(f".commands.{_module}", __package__), _name))
+    _command = getattr(importlib.import_module(f".commands.{_module}", __package__), _name)
+    app.command()(_interruptible(_command))
 
 
 if __name__ == "__main__":

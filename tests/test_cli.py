@@ -564,6 +564,19 @@ def test_a_second_ctrl_c_does_not_claim_that_every_draw_is_safe(monkeypatch, cap
     assert error.rstrip().endswith("continue with `alchemc resume run`")
 
 
+def test_ctrl_c_is_told_in_a_line_by_every_command(monkeypatch, capsys):
+    def broken_off(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alchemc.campaign.runs.open_run", broken_off)
+    Path("run").mkdir()
+    Path("run/run.toml").touch()
+    for command in (["analyze", "run"], ["report", "run"], ["export", "run", "x.gif"]):
+        assert main(command) == 130
+        error = capsys.readouterr().err
+        assert error == "alchemc: interrupted; nothing that was committed is lost\n"
+
+
 def test_too_few_draws_give_code_3_and_say_where(capsys):
     assert main(["run", write(TOY), "-o", "run", "--quiet"]) == 3
     assert "not converged: 2000 K, 1000 K" in capsys.readouterr().err

@@ -365,7 +365,7 @@ def test_watching_a_finished_run_is_analysing_it(toy_run, capsys):
 
 
 @pytest.mark.parametrize("command", ["analyze", "status"])
-def test_ctrl_c_ends_watching_quietly_and_leaves_the_run_alone(
+def test_ctrl_c_ends_watching_with_a_line_and_leaves_the_run_alone(
     command, tmp_path, monkeypatch, capsys
 ):
     child = slow_run(tmp_path / "run", draws=20_000)
@@ -377,7 +377,7 @@ def test_ctrl_c_ends_watching_quietly_and_leaves_the_run_alone(
 
     monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))
     assert main([command, str(tmp_path / "run"), "--watch", "0.05"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "alchemc: stopped watching; the run goes on\n"
     assert campaign.describe(tmp_path / "run").state == "running"
     os.kill(child, signal.SIGKILL)
     wait_for(child)

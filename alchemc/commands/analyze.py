@@ -18,7 +18,7 @@ from .shared import (
     print_text,
     terminal,
 )
-from .watching import WatchOption, state_line
+from .watching import LEFT_ALONE, WatchOption, state_line
 from .watching import watch as look_again
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _watched(places: Sequence[Path], seconds: float) -> bool:
     try:
         look_again(places[0], seconds, so_far.tables, so_far.line)
     except KeyboardInterrupt:
+        complain(LEFT_ALONE)
         return False
     return True
 

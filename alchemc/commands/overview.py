@@ -14,11 +14,12 @@ from .shared import (
     INTERRUPTED,
     AsJson,
     RunArgument,
+    complain,
     print_json,
     print_text,
     terminal,
 )
-from .watching import WatchOption, state_line
+from .watching import LEFT_ALONE, WatchOption, state_line
 from .watching import watch as look_again
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def status(directory: RunArgument, as_json: AsJson = False, watch: WatchOption =
                 _progress,
             )
         except KeyboardInterrupt:
+            complain(LEFT_ALONE)
             return INTERRUPTED
     found = describe(directory)
     if as_json:

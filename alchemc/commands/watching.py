@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from ..campaign.runs import Status
 
-__all__ = ["WatchOption", "state_line", "watch"]
+__all__ = ["LEFT_ALONE", "WatchOption", "state_line", "watch"]
+
+LEFT_ALONE = "stopped watching; the run goes on"
+"""What is said on Ctrl-C, which ends the watching alone."""
 
 WatchOption = Annotated[
     float | None,
