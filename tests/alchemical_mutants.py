@@ -9,7 +9,7 @@ import numpy as np
 
 from alchemc.analysis import SolidFreeEnergy, SubstitutionFreeEnergy, VacancyFormation
 from alchemc.ensembles import Biases, GibbsLambda
-from alchemc.ensembles.alchemical import _hops
+from alchemc.ensembles.alchemical import Switching, _hops
 from alchemc.ensembles.alchemical.flattening import Flattening
 
 
@@ -131,3 +131,36 @@ def counted_as_vertices(log_weights, states):
     for state, species in enumerate(states.nearest):
         merged[..., species] = np.logaddexp(merged[..., species], log_weights[..., state])
     return merged
+
+
+class WorkOfWrongSign(Switching):
+    """Counts what the system does in place of what is done on it."""
+
+    def _step(self, way, state, rngs):
+        ended, work, heat = super()._step(way, state, rngs)
+        return ended, -work, heat
+
+
+class WorkAfterTheMove(Switching):
+    """Takes the change of U at the configuration after the move in place of the one before."""
+
+    def _step(self, way, state, rngs):
+        ended, _, heat = super()._step(way, state, rngs)
+        here, there = self._protocols[way][state.step : state.step + 2]
+        return ended, self.path.energy(there, ended) - self.path.energy(here, ended), heat
+
+
+class ReverseNotReversed(Switching):
+    """Goes back by 1 − s(t), which is the reversed protocol of symmetric schedules alone."""
+
+    @property
+    def _protocols(self):
+        return self.couplings, 1.0 - self.couplings
+
+
+class ReverseFromWhereItStands(Switching):
+    """Starts the reverse protocol without equilibration at its own end."""
+
+    def _equilibrated(self, state, rngs):
+        after = super()._equilibrated(state, rngs)
+        return after._replace(ends=(after.ends[0], state.ends[1]))

@@ -124,7 +124,7 @@ class Switching:
     >>> switching = Switching(path, 1200.0, n_steps=10, kernel=swaps, equilibration=50)
     >>> works = switching.run(np.array([0, 0, 0, 0, 1, 1, 1, 1]), n_chains=8, seed=1)
     >>> works.forward.shape, works.label, works.calls > 0
-    ((8,), 'PairHamiltonian → PairHamiltonian', True)
+    ((1, 8), 'PairHamiltonian → PairHamiltonian', True)
     """
 
     path: Path
@@ -193,7 +193,7 @@ class Switching:
 
         Returns
         -------
-        Works, [n_chains] each of one round, else [n_rounds, n_chains].
+        Works, [n_rounds, n_chains] each way.
 
         Raises
         ------
@@ -258,11 +258,8 @@ class Switching:
         """
         if not state.n_rounds:
             raise InputError("no round is complete yet: advance further")
-        forward, reverse = (
-            state.done[0, way] if state.n_rounds == 1 else state.done[:, way] for way in (0, 1)
-        )
         return Works(
-            forward, reverse, self.temperature, self.n_steps,
+            state.done[:, 0], state.done[:, 1], self.temperature, self.n_steps,
             schedule=schedule_of(self.schedule).name, calls=state.calls, label=self.path.label,
         )  # fmt: skip
 
@@ -300,19 +297,25 @@ class Switching:
         """Change s and move, forward and in reverse."""
         n, work, heat, ends = len(rngs) // 2, state.work.copy(), state.heat.copy(), []
         for way, part in enumerate((rngs[:n], rngs[n:])):
-            protocol = self._protocols[way]
-            here, there = protocol[state.step], protocol[state.step + 1]
-            begun = state.ends[way]
-            changed = self.moves.placed(there, begun) if there != here else begun
-            work[way] += changed.energy - begun.energy
-            ended = changed
-            if state.step + 1 < self.n_steps:
-                ended, _ = self.moves(
-                    there, changed, part, dynamics=state.dynamics, backwards=bool(way)
-                )
-            heat[way] += ended.energy - changed.energy
+            ended, worked, heated = self._step(way, state, part)
+            work[way] += worked
+            heat[way] += heated
             ends.append(ended)
         return state._replace(ends=(ends[0], ends[1]), step=state.step + 1, work=work, heat=heat)
+
+    def _step(
+        self, way: int, state: SwitchingState, rngs: Generators
+    ) -> tuple[Structures, np.ndarray, np.ndarray]:
+        """One step of a protocol: where it ends, its work and its heat in eV."""
+        here, there = self._protocols[way][state.step : state.step + 2]
+        begun = state.ends[way]
+        changed = self.moves.placed(there, begun) if there != here else begun
+        ended = changed
+        if state.step + 1 < self.n_steps:
+            ended, _ = self.moves(
+                there, changed, rngs, dynamics=state.dynamics, backwards=bool(way)
+            )
+        return ended, changed.energy - begun.energy, ended.energy - changed.energy
 
     @cached_property
     def _protocols(self) -> tuple[np.ndarray, np.ndarray]:
