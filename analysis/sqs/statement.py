@@ -121,6 +121,8 @@ def _temperature(one: Crossing) -> str:
     marks = [f"interpolated {between}"]
     if one.temperature > MELTING:
         marks.append("above melting")
+    if math.isinf(one.error):
+        marks.append("from too few effective draws for an error")
     if not one.converged:
         marks.append("from chains that did not converge")
     return f"{text} ({', '.join(marks)})"
