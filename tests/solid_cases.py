@@ -48,8 +48,8 @@ def at_once(path, starts, ends):
     return Works(forward, reverse, TEMPERATURE, 1, calls=path.calls, label=path.label)
 
 
-def estimate(path, starts, ends):
-    return analysis.switching_free_energy(at_once(path, starts, ends))
+def estimate(path, starts, ends, **options):
+    return analysis.switching_free_energy(at_once(path, starts, ends), **options)
 
 
 def simple_cubic(side, spring=5.0, volume=12.0, temperature=300.0, mass=55.8):

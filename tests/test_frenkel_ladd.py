@@ -11,6 +11,7 @@ from ase.data import atomic_masses
 
 from alchemc import AlchemicalMACE, Lattice, Sublattice, analysis, builders
 from alchemc.analysis.stability.harmonic_modes import modes_of, thermodynamics
+from alchemc.ensembles.alchemical import AlchemicalPath, Groups
 from alchemc.ensembles.alchemical.einstein import (
     EinsteinCrystal,
     HarmonicCrystal,
@@ -149,13 +150,38 @@ def test_switching_from_a_reference_gives_the_free_energy(
     assert path.calls == 6000  # of the toy: the reference costs nothing
 
 
+def test_a_substitution_is_the_difference_of_two_absolute_free_energies(record_property):
+    """Sc to Ta on one site: by λ, by two paths from reference crystals, and exactly."""
+    after, rng = np.array([1, 1, 1, 0], dtype=np.int8), np.random.default_rng(8)
+    draws = [structures(FULL, one, exact_draws(FULL, one, EVERY, 3000, rng))
+             for one in (MIXED, after)]  # fmt: skip
+    path = AlchemicalPath(FULL, Groups.of(FULL.lattice, {"one": [0]}), "Sc", "Ta", "energies")
+    started = draws[1]._replace(occupations=draws[0].occupations)
+    found = estimate(path, draws[0], started)
+    masses = atomic_masses[[21]], atomic_masses[[73]]
+    change = analysis.SubstitutionFreeEnergy(found.free_energy, found.error, *masses, TEMPERATURE)
+    solids = []
+    for occupation, ends in zip((MIXED, after), draws, strict=True):
+        ladder = FrenkelLaddPath(harmonic(occupation=occupation), FULL)
+        switched = estimate(ladder, ladder.starts(TEMPERATURE, 3000, 1), ends)
+        solids.append(analysis.SolidFreeEnergy.of(ladder.reference.record(TEMPERATURE), switched))
+    difference = solids[1].value - solids[0].value
+    z = (change.value - difference) / np.linalg.norm([one.error for one in (change, *solids)])
+    exact = np.diff([held_free_energy(FULL, one, EVERY) for one in (MIXED, after)])[0]
+    exact += analysis.mass_contribution(*masses, TEMPERATURE)
+    record_property("z", z)
+    assert abs(z) < 4
+    assert abs(change.value - exact) < 4 * change.error < 0.1
+
+
 def test_errors_of_free_energies_are_honest(record_property):
     crystal = harmonic()
     exact, scores = held_free_energy(FULL, MIXED, EVERY), []
     for seed in range(50):
         path = FrenkelLaddPath(crystal, FULL)
-        draws = exact_draws(FULL, MIXED, EVERY, 300, np.random.default_rng(seed))
-        found = estimate(path, path.starts(TEMPERATURE, 300, seed), structures(FULL, MIXED, draws))
+        draws = exact_draws(FULL, MIXED, EVERY, 200, np.random.default_rng(seed))
+        starts = path.starts(TEMPERATURE, 200, seed)
+        found = estimate(path, starts, structures(FULL, MIXED, draws), resamples=20)
         terms = analysis.SolidFreeEnergy.of(crystal.record(TEMPERATURE), found).terms
         held = terms["springs"] + terms["centre held"] + terms["switching"]
         scores.append((held - exact) / found.error)
@@ -193,6 +219,16 @@ def test_a_path_on_mace_counts_the_model_alone():
     energies = path.energies(np.array([0.0, 0.5, 1.0]), starts)
     assert path.calls == 2
     assert energies[:, 1] == pytest.approx(energies[:, [0, 2]].mean(axis=1))
+
+
+def test_a_centre_wanders_in_one_primitive_cell():
+    for lattice, cells in (
+        (builders.perovskite(("Pb", "Sr"), "Ti", "O", a=3.95, size=(2, 2, 1)), 4),
+        (builders.perovskite(("Pb", "Sr"), ("Ti", "Zr"), "O", a=3.95, size=(2, 1, 1)), 2),
+    ):
+        crystal = EinsteinCrystal(lattice, np.zeros(lattice.n_sites, dtype=int), 5.0)
+        assert crystal.record(300.0).translations == cells
+        assert crystal.record(300.0, translations=1).translations == 1
 
 
 # ---- closed forms ------------------------------------------------------------------------------

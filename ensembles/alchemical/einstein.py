@@ -87,8 +87,8 @@ class _Reference(ABC):
             whatever they hold, so that a sum over occupations counts nothing twice.
         """
         if translations is None:
-            classes = int(self.lattice.translation_classes.max()) + 1
-            translations = len(self.lattice.atoms) // classes
+            classes = len(np.unique(self.lattice.translation_classes))
+            translations = self.lattice.n_sites // classes
         elements = sorted({chemical_symbols[z] for z in self.numbers[self.there]})
         return HeldReference(
             self._stiffness(),

@@ -1,0 +1,336 @@
+"""Free energies of substitution and of vacancies with machine-learning potentials, and their costs.
+
+``python benchmarks/alchemical_free_energies.py [PART …] [--keep FOLDER]``; merged into
+``benchmarks/results/alchemical_free_energies.json``. One thread; fixed cells; works are stored in
+the folder before anything is made of them.
+
+- lead-800, lead-1200: PbTiO3 to SrTiO3 at 800 and 1,200 K, all eight sites of a 2×2×2 cell of 40
+  atoms at once (bundled model), by switching λ forward and in reverse; beside it the difference of
+  two absolute free energies by Frenkel–Ladd paths from Einstein crystals, and what each cost.
+- exchange-1200, exchange-1800: a Sc and a Ta of rock-salt Pb2ScTaO6 become each other, likewise.
+- oxygen: an oxygen vacancy in SrTiO3, 40 atoms, by CHGNet at 1,000 K; neutral, against half of O2
+  at 1 bar, its energy by CHGNet and, apart from it, from MgO's measured enthalpy of formation.
+- iron: a vacancy in bcc iron, 54 atoms, by CHGNet at 600 K, four repeats: the alchemical path
+  beside two Frenkel–Ladd paths from start to end, both with the same steps of switching.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that would wait busily
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+from alchemc import (
+    AlchemicalCHGNet,
+    AlchemicalMACE,
+    Lattice,
+    Relaxed,
+    Sublattice,
+    analysis,
+    builders,
+)
+from alchemc.ensembles import HMC, FrenkelLaddPath, Langevin, VacancyPath
+from alchemc.ensembles.alchemical import AlchemicalPath, Groups, Switching, spring_constants
+from alchemc.ensembles.alchemical.frenkel_ladd import reference_path, thermal_positions
+from alchemc.ensembles.dynamics.crystal import Structures
+
+RESULT = Path(__file__).parent / "results" / "alchemical_free_energies.json"
+STEPS = 24  # changes of s in a protocol, each followed by a trajectory
+HEAVY = {"masses": "equal"}  # of trajectories only: no average over positions knows masses
+MGO_ENTHALPY = -6.235  # eV per formula unit, 298 K: −601.6 kJ/mol (NIST–JANAF)
+
+
+def save(keep, name, works):
+    np.savez(keep / f"{name}.npz", **works.to_arrays())
+
+
+def last_of(thermal, lattice, occupation):
+    """Take the last draw of every chain, to start from."""
+    n = thermal.positions.shape[1]
+    cells = np.repeat(lattice.atoms.cell.array[None], n, axis=0)
+    occupations = np.repeat(np.asarray(occupation, dtype=np.int8)[None], n, axis=0)
+    return Structures(occupations, thermal.positions[-1], cells, thermal.energy[-1])
+
+
+def told(found, works, **more):
+    """Say what a result is made of, for the file."""
+    return found.to_dict() | {"calls": int(works.calls)} | more
+
+
+# ---- substitution ----------------------------------------------------------------------------
+
+
+def lead(size=(2, 2, 2)):
+    lattice = builders.perovskite(("Pb", "Sr"), "Ti", "O", a=3.95, size=size)
+    groups, n = Groups.whole(lattice), lattice.n_sites
+    ends = np.zeros(n, dtype=np.int8), np.ones(n, dtype=np.int8)
+    return lattice, groups, "Pb", "Sr", ends, "PbTiO3 to SrTiO3"
+
+
+def exchange():
+    lattice = builders.perovskite("Pb", ("Sc", "Ta"), "O", a=4.09, size=(2, 2, 2))
+    half = lattice.atoms.positions[lattice.sites] / 4.09
+    rock_salt = np.rint((half - half[0]).sum(axis=1)).astype(int) % 2
+    first, second = 0, int(np.flatnonzero(rock_salt == 1)[0])
+    swapped = rock_salt.copy()
+    swapped[[first, second]] = [1, 0]
+    groups = Groups.of(lattice, {"one": [first], "other": [second]})
+    ends = rock_salt.astype(np.int8), swapped.astype(np.int8)
+    return lattice, groups, ["Sc", "Ta"], ["Ta", "Sc"], ends, "Sc and Ta exchanged"
+
+
+def substitution(case, temperature, keep):
+    lattice, groups, initial, final, ends, label = case()
+    name = f"{case.__name__}-{temperature:g}"
+    mace = AlchemicalMACE(lattice, "bundled", device="cpu")
+    found = {"temperature": temperature, "atoms": len(lattice.atoms)}
+    found["alchemical"] = alchemical(name, keep, mace, groups, (initial, final), ends, temperature)
+    print(found["alchemical"]["statement"], flush=True)
+    solids = [absolute(f"{name}-{k}", keep, mace, end, temperature) for k, end in enumerate(ends)]
+    found["frenkel_ladd"] = solids
+    before, after = solids
+    difference = after["value_eV"] - before["value_eV"]
+    error = float(np.hypot(before["error_eV"], after["error_eV"]))
+    path = found["alchemical"]
+    calls = [path["calls"], before["calls"] + after["calls"]]
+    found["difference_of_frenkel_ladd_eV"], found["its_error_eV"] = difference, error
+    apart = path["value_eV"] - difference
+    found["z"] = apart / float(np.hypot(path["error_eV"], error))
+    found["calls"] = dict(zip(("alchemical", "frenkel_ladd"), calls, strict=True))
+    # To one error, calls go as its square.
+    found["times_cheaper"] = calls[1] * error**2 / (calls[0] * path["error_eV"] ** 2)
+    found["label"] = label
+    print(name, path["value_eV"], difference, found["z"], found["times_cheaper"], flush=True)
+    return found
+
+
+def alchemical(name, keep, mace, groups, species, ends, temperature):
+    path = AlchemicalPath(mace, groups, *species)
+    dynamics = HMC(step=5.0, n_steps=4, **HEAVY)
+    switching = Switching(
+        path, temperature, STEPS, "smooth step", dynamics, equilibration=15, warmup=20
+    )
+    begin = time.perf_counter()
+    works = switching.run(ends[0], n_chains=4, n_rounds=2, seed=1)
+    save(keep, f"{name}-alchemical", works)
+    estimate = analysis.switching_free_energy(works)
+    masses = [mace.lattice.to_atoms(end).get_masses() for end in ends]
+    changed = masses[0] != masses[1]
+    found = analysis.SubstitutionFreeEnergy(
+        estimate.free_energy, estimate.error, masses[0][changed], masses[1][changed], temperature,
+        path.label,
+    )  # fmt: skip
+    return told(found, works, switching=estimate.to_dict(), seconds=time.perf_counter() - begin)
+
+
+def absolute(name, keep, mace, occupation, temperature):
+    begin = time.perf_counter()
+    dynamics = HMC(step=5.0, n_steps=4, **HEAVY)
+    thermal = thermal_positions(
+        mace, occupation, temperature, dynamics=dynamics, n_draws=40, warmup=25, n_replicas=3,
+        seed=2,
+    )  # fmt: skip
+    path = reference_path(mace, occupation, thermal, temperature)
+    switching = Switching(
+        path, temperature, STEPS, "smooth step", thermal.dynamics, equilibration=15, warmup=5
+    )
+    works = switching.run(last_of(thermal, mace.lattice, occupation), n_chains=3, n_rounds=2,
+                          seed=3)  # fmt: skip
+    save(keep, f"{name}-frenkel-ladd", works)
+    estimate = analysis.switching_free_energy(works)
+    solid = analysis.SolidFreeEnergy.of(path.reference.record(temperature), estimate)
+    springs = spring_constants(mace.lattice, occupation, thermal.positions, temperature)[0]
+    found = told(solid, works, switching=estimate.to_dict(), springs_eV_per_A2=springs)
+    found["calls"] += thermal.calls
+    found["seconds"] = time.perf_counter() - begin
+    print(found["statement"], flush=True)
+    return found
+
+
+# ---- an oxygen vacancy -----------------------------------------------------------------------
+
+
+def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
+    cubic = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.94, size=size).atoms
+    atom = int(np.flatnonzero(cubic.numbers == 8)[0])
+    lattice = Lattice(cubic, {"vacancy": Sublattice((atom,), ("O", "X"))})
+    model = AlchemicalCHGNet(lattice, dtype="float32", device="cpu")
+    full, begin = np.zeros(1, dtype=np.int8), time.perf_counter()
+    dynamics = Langevin(time_step=2.5, friction=0.02, n_steps=4, **HEAVY)
+    thermal = thermal_positions(
+        model, full, temperature, dynamics=dynamics, n_draws=30, warmup=20, seed=1
+    )
+    springs, places = spring_constants(lattice, full, thermal.positions, temperature)
+    path = VacancyPath(model, 0, "O", springs["O"], places[atom])
+    switching = Switching(
+        path, temperature, 30, "smooth step", dynamics, equilibration=10, warmup=0
+    )
+    works = switching.run(last_of(thermal, lattice, full), n_chains=2, n_rounds=4, seed=2)
+    save(keep, "oxygen", works)
+    estimate = analysis.switching_free_energy(works)
+    references = oxygen_references()
+    found = {"temperature": temperature, "atoms": len(lattice.atoms), "references": references}
+    for name, energy in references.items():
+        gas = analysis.gas_potential("O", 2.0 * energy, temperature, pressure=1.0)
+        vacancy = analysis.VacancyFormation.of(
+            path.record(temperature), estimate, gas.value, reservoir=gas.statement
+        )
+        found[name] = vacancy.to_dict()
+        print(vacancy.statement, flush=True)
+    found["relaxed_at_0_K_eV"] = relaxed_vacancy(lattice, references)
+    return found | {
+        "spring_eV_per_A2": springs["O"], "switching": estimate.to_dict(),
+        "calls": thermal.calls + int(works.calls), "seconds": time.perf_counter() - begin,
+    }  # fmt: skip
+
+
+def oxygen_references():
+    """Energy of an oxygen atom in O2, eV: of CHGNet's molecule, and so that MgO forms as measured.
+
+    CHGNet is fitted to corrected energies of solids; its molecule is an extrapolation.
+    """
+    bonds = np.arange(1.16, 1.30, 0.01)
+    molecule = Atoms("O2", [[0.0, 0.0, 0.0], [0.0, 0.0, 1.2]], cell=[9.0, 9.0, 9.0], pbc=True)
+    gas = AlchemicalCHGNet(Lattice(molecule, {"O": Sublattice((0,), ("O", "N"))}), device="cpu")
+    places = np.repeat(molecule.positions[None], len(bonds), axis=0)
+    places[:, 1, 2] = bonds
+    cells = np.repeat(molecule.cell.array[None], len(bonds), axis=0)
+    none = np.zeros((len(bonds), 1), dtype=np.int8)
+    by_molecule = 0.5 * float(gas.forces_at(none, places, cells)[0].min())
+    solids = []
+    for atoms in (bulk("MgO", "rocksalt", a=4.24, cubic=True), bulk("Mg", "hcp", a=3.18, c=5.17)):
+        lattice = Lattice(atoms, {"Mg": Sublattice((0,), ("Mg", "Ca"))})
+        model = Relaxed(AlchemicalCHGNet(lattice, device="cpu"), fmax=0.02, cell="full")
+        relaxed = model.relaxed(np.zeros((1, 1), dtype=np.int8))
+        solids.append(float(relaxed.energies[0]) / (atoms.numbers == 12).sum())
+    return {"molecule": by_molecule, "oxide": solids[0] - solids[1] - MGO_ENTHALPY}
+
+
+def relaxed_vacancy(lattice, references):
+    """Energy of formation at the minima, by reference."""
+    model = Relaxed(AlchemicalCHGNet(lattice, device="cpu"), fmax=0.05)
+    minima = model.relaxed(np.array([[0], [1]], dtype=np.int8))
+    change = float(minima.energies[1] - minima.energies[0])
+    return {name: change + energy for name, energy in references.items()}
+
+
+# ---- a vacancy in iron -----------------------------------------------------------------------
+
+
+def iron(keep, temperature=600.0, size=3, repeats=4):
+    atoms = bulk("Fe", "bcc", a=2.84, cubic=True) * (size, size, size)
+    n = len(atoms)
+    lattice = Lattice(atoms, {"vacancy": Sublattice((0,), ("Fe", "X"))})
+    model = AlchemicalCHGNet(lattice, dtype="float32", device="cpu")
+    dynamics, begin = Langevin(time_step=4.0, friction=0.02, n_steps=3), time.perf_counter()
+    options = {"dynamics": dynamics, "equilibration": 10, "warmup": 0}
+    solids, works, calls = {}, {}, {}
+    for name, held in (("perfect", 0), ("vacancy", 1)):
+        occupation = np.array([held], dtype=np.int8)
+        thermal = thermal_positions(
+            model, occupation, temperature, dynamics=dynamics, n_draws=15, warmup=12, seed=held,
+            n_replicas=repeats,
+        )  # fmt: skip
+        path = reference_path(model, occupation, thermal, temperature)
+        if name == "perfect":
+            # The others' mean places are as good as known: iron's sites are.
+            springs = path.reference.springs[0]
+            path = FrenkelLaddPath(type(path.reference)(lattice, occupation, springs), model)
+            alchemical = VacancyPath(model, 0, "Fe", springs)
+            starts = last_of(thermal, lattice, occupation)
+            switching = Switching(alchemical, temperature, STEPS, "smooth step", **options)
+            works["alchemical"] = switching.run(starts, n_chains=repeats, seed=11)
+            save(keep, "iron-alchemical", works["alchemical"])
+        switching = Switching(path, temperature, STEPS, "smooth step", **options)
+        starts = last_of(thermal, lattice, occupation)
+        works[name] = switching.run(starts, n_chains=repeats, seed=20 + held)
+        save(keep, f"iron-{name}", works[name])
+        solids[name] = path.reference.record(temperature, translations=n)
+        calls[name] = int(works[name].calls) + thermal.calls
+        print(name, springs, calls, time.perf_counter() - begin, flush=True)
+    each = {name: middle(work) for name, work in works.items()}
+    absolute = {
+        name: np.array([analysis.SolidFreeEnergy(held, one).value for one in each[name]])
+        for name, held in solids.items()
+    }
+    per_atom = absolute["perfect"] / n
+    ghost = alchemical.record(temperature)
+    by_path = [
+        analysis.VacancyFormation(ghost, one, 0.0, mu, reservoir=f"bulk iron of {n} atoms").value
+        for one, mu in zip(each["alchemical"], per_atom, strict=True)
+    ]
+    by_two = absolute["vacancy"] - (n - 1) * per_atom
+    estimate = analysis.switching_free_energy(works["alchemical"])
+    vacancy = analysis.VacancyFormation.of(
+        ghost, estimate, float(per_atom.mean()), float(per_atom.std(ddof=1) / np.sqrt(repeats)),
+        reservoir=f"bulk iron of {n} atoms at constant volume",
+    )  # fmt: skip
+    print(vacancy.statement, flush=True)
+    return {
+        "temperature": temperature, "atoms": n, "repeats": repeats,
+        "alchemical_eV": list(map(float, by_path)), "frenkel_ladd_eV": by_two.tolist(),
+        "spread_alchemical_eV": float(np.std(by_path, ddof=1)),
+        "spread_frenkel_ladd_eV": float(by_two.std(ddof=1)),
+        "times_smaller": float(by_two.std(ddof=1) / np.std(by_path, ddof=1)),
+        "bulk_eV_per_atom": per_atom.tolist(), "vacancy": vacancy.to_dict(),
+        "relaxed_at_0_K_eV": relaxed_iron(lattice, n),
+        "calls": {
+            "alchemical": int(works["alchemical"].calls),
+            "frenkel_ladd": calls["perfect"] + calls["vacancy"],
+        },
+        "dissipated_eV": {name: dissipated(work) for name, work in works.items()},
+        "seconds": time.perf_counter() - begin,
+    }  # fmt: skip
+
+
+def middle(works):
+    """Free energy of every repeat: half of its forward less its reverse work."""
+    return 0.5 * (works.forward - works.reverse)
+
+
+def dissipated(works):
+    return float(0.5 * (works.forward + works.reverse).mean())
+
+
+def relaxed_iron(lattice, n):
+    model = Relaxed(AlchemicalCHGNet(lattice, device="cpu"), fmax=0.05)
+    energies = model.relaxed(np.array([[0], [1]], dtype=np.int8)).energies
+    return float(energies[1] - (n - 1) / n * energies[0])
+
+
+PARTS = {
+    "iron": iron,
+    "oxygen": oxygen,
+    "lead-1200": lambda keep: substitution(lead, 1200.0, keep),
+    "lead-800": lambda keep: substitution(lead, 800.0, keep),
+    "exchange-1800": lambda keep: substitution(exchange, 1800.0, keep),
+    "exchange-1200": lambda keep: substitution(exchange, 1200.0, keep),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", choices=[[], *PARTS], default=[], help="all, some hours"
+    )
+    parser.add_argument("--keep", type=Path, default=Path("runs/alchemical_free_energies"))
+    options = parser.parse_args()
+    options.keep.mkdir(parents=True, exist_ok=True)
+    for part in options.parts or PARTS:
+        found = PARTS[part](options.keep)
+        stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        stored[part] = found
+        RESULT.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
