@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 from scipy.stats import chi2
 
+from alchemc import builders
 from alchemc.analysis import (
     Observations,
     SampledPoint,
@@ -24,8 +25,10 @@ from alchemc.analysis import (
     phase_diagram,
     plots,
     tie_lines,
+    wang_landau_free_energy,
 )
 from alchemc.analysis.stability import mixing
+from alchemc.density_of_states import DensityOfStates
 from alchemc.errors import ConvergenceError, InputError
 from analysis_cases import contents
 from free_energy_cases import regular_solution
@@ -185,6 +188,22 @@ def test_mixing_and_hull_of_the_regular_solution():
     middle = int(np.argmin(np.abs(free.axis.x - 0.5)))
     assert float(cold.above_hull[middle]) > 5 * float(cold.above_hull_error[middle])
     assert float(hot.above_hull.max()) < 5 * float(hot.above_hull_error.max())
+
+
+def test_equal_weight_without_a_finite_range_is_off_by_one_over_the_size():
+    """As its documentation says: a mean-field regular solution at 0.9 T_c, summed exactly."""
+    lattice = builders.perovskite("Sr", ("Sc", "Ta"), "O", a=4.0, size=(10, 5, 4))
+    n, t = lattice.n_sites, 0.9 * CRITICAL
+    pairs = []
+    for k in range(n + 1):
+        x = k / n
+        ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+        density = DensityOfStates([n * OMEGA * x * (1 - x)], np.full((2, 1), ways), n, 1.0)
+        pairs.append(({"B": {"Sc": 1 - x, "Ta": x}}, density))
+    line = equal_weight(wang_landau_free_energy(lattice, pairs, t), t)
+    exact = brentq(lambda x: np.log(x / (1 - x)) + OMEGA / (kB * t) * (1 - 2 * x), 1e-6, 0.45)
+    assert n * (line.x[0] - exact) == pytest.approx(7.4, abs=0.2)
+    assert line.mu == pytest.approx(0.0, abs=1e-4)
 
 
 def test_a_diagram_is_plain_data_with_a_statement():

@@ -57,7 +57,7 @@ def equal_weight(free: FreeEnergies, temperature: float, cut: float = 0.5) -> Ti
     Where interactions do not decay within the cell (every site with every other, as in mean field;
     elastic or Coulomb energies that nothing screens) the terms fall as 1/N only, and the errors,
     which are those of the sampling, do not hold them. In a mean-field regular solution of N sites
-    at 0.9 T_c the fractions are off by some 6/N: 0.007 for 800 sites. Compare cells of two sizes.
+    at 0.9 T_c the fractions are off by some 7/N: 0.009 for 800 sites. Compare cells of two sizes.
 
     Parameters
     ----------
