@@ -22,12 +22,12 @@ from alchemc.analysis import switching_free_energy
 from alchemc.ensembles import HMC, NPT, HybridMD, Langevin
 from alchemc.ensembles.alchemical import (
     AlchemicalPath,
-    Geometric,
+    GeometricSchedule,
     Groups,
-    Linear,
+    LinearSchedule,
     MixturePath,
-    Optimised,
-    SmoothStep,
+    OptimisedSchedule,
+    SmoothStepSchedule,
     Switching,
     WindowSampling,
 )  # fmt: skip
@@ -143,8 +143,8 @@ MANY = 800
     ("name", "options"),
     [
         ("two sublattices", {}),
-        ("three species", {"n_steps": 3, "schedule": Geometric(200.0)}),
-        ("deepening", {"n_steps": 6, "schedule": Geometric(30.0), "kernel_steps": 5}),
+        ("three species", {"n_steps": 3, "schedule": GeometricSchedule(200.0)}),
+        ("deepening", {"n_steps": 6, "schedule": GeometricSchedule(30.0), "kernel_steps": 5}),
     ],
 )
 def test_works_obey_crooks_and_have_the_means_of_the_master_equation(
@@ -166,7 +166,7 @@ def test_works_obey_crooks_and_have_the_means_of_the_master_equation(
         (WorkOfWrongSign, {}),
         (WorkAfterTheMove, {}),
         (ReverseFromWhereItStands, {}),
-        (ReverseNotReversed, {"n_steps": 6, "schedule": Geometric(30.0)}),
+        (ReverseNotReversed, {"n_steps": 6, "schedule": GeometricSchedule(30.0)}),
     ],
 )
 def test_broken_variants_are_refused(mutant, options):
@@ -258,18 +258,18 @@ def test_energy_is_conserved_work_and_heat_add_up_to_its_change():
 
 
 def test_schedules_rise_from_0_to_1_and_the_smooth_step_is_flat_at_both_ends():
-    optimised = Optimised(np.array([0.1, 0.5, 0.9]), np.array([2.0, 1.0, 0.0]), 300.0)
-    for schedule in (SmoothStep(), Geometric(1e4, near=1), optimised):
+    optimised = OptimisedSchedule(np.array([0.1, 0.5, 0.9]), np.array([2.0, 1.0, 0.0]), 300.0)
+    for schedule in (SmoothStepSchedule(), GeometricSchedule(1e4, near=1), optimised):
         s = couplings_of(schedule, 50)
         assert s[0] == 0.0
         assert s[-1] == 1.0
         assert (np.diff(s) > 0).all()
     t = 0.01
-    step = SmoothStep()
+    step = SmoothStepSchedule()
     assert step(np.array([t]))[0] == pytest.approx(126 * t**5, rel=0.05)
     assert step(1.0 - np.array([0.3]))[0] == pytest.approx(1.0 - step(np.array([0.3]))[0])
-    near_end = 1.0 - couplings_of(Geometric(1e4, near=1), 50)[::-1]
-    np.testing.assert_allclose(near_end, couplings_of(Geometric(1e4), 50), atol=1e-12)
+    near_end = 1.0 - couplings_of(GeometricSchedule(1e4, near=1), 50)[::-1]
+    np.testing.assert_allclose(near_end, couplings_of(GeometricSchedule(1e4), 50), atol=1e-12)
 
 
 def test_an_optimised_schedule_dissipates_least_and_as_much_as_it_tells():
@@ -279,8 +279,8 @@ def test_an_optimised_schedule_dissipates_least_and_as_much_as_it_tells():
         case.path, case.temperature, [0.0, 0.05, 0.15, 0.4, 0.7, 1.0], kernel=case.kernel,
         kernel_steps=10, equilibration=20,
     ).run(case.states[::7], n_draws=40, n_chains=10, seed=2)  # fmt: skip
-    optimised, lost = Optimised.from_windows(pilot), []
-    for schedule in (Linear(), Geometric(10.0), Geometric(30.0), optimised):
+    optimised, lost = OptimisedSchedule.from_windows(pilot), []
+    for schedule in (LinearSchedule(), GeometricSchedule(10.0), GeometricSchedule(30.0), optimised):
         s = couplings_of(schedule, n)
         lost.append(mean_works(case, (s, s[::-1]), 10).mean() / (units.kB * case.temperature))
     told = optimised.dissipation(n) / (units.kB * case.temperature)

@@ -10,7 +10,7 @@ from .groups import Groups
 from .mixed import MixedModel
 from .paths import MixturePath
 from .placement import place_windows
-from .schedules import Geometric, Linear, Optimised, SmoothStep
+from .schedules import GeometricSchedule, LinearSchedule, OptimisedSchedule, SmoothStepSchedule
 from .switching import Switching
 from .windows import WindowSampling
 
@@ -19,15 +19,15 @@ __all__ = [
     "Biases",
     "EinsteinCrystal",
     "FrenkelLaddPath",
-    "Geometric",
+    "GeometricSchedule",
     "GibbsLambda",
     "Groups",
     "HarmonicCrystal",
-    "Linear",
+    "LinearSchedule",
     "MixedModel",
     "MixturePath",
-    "Optimised",
-    "SmoothStep",
+    "OptimisedSchedule",
+    "SmoothStepSchedule",
     "Switching",
     "VacancyPath",
     "WindowSampling",

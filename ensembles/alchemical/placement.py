@@ -11,7 +11,7 @@ from ase import units
 from ...alchemical_records import Windows
 from ...errors import ConvergenceError, InputError
 from ...sublattice import is_number, is_whole, shown
-from .schedules import Optimised, couplings_of
+from .schedules import OptimisedSchedule, couplings_of
 from .windows import WindowSampling
 
 __all__ = ["distances", "place_windows"]
@@ -105,7 +105,7 @@ def place_windows(
             return sampling
         known |= dict(zip(pilot.couplings.tolist(), pilot.slopes.std(axis=(1, 2)), strict=True))
         places = sorted(known)
-        rates = Optimised(
+        rates = OptimisedSchedule(
             np.array(places), np.array([known[s] for s in places]), sampling.temperature
         )
         least = max(int(np.ceil(rates.length() / distance)) + 1, least)

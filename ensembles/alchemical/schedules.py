@@ -15,8 +15,14 @@ from ...errors import InputError
 from ...sublattice import is_number, is_whole, shown, suggestion
 
 __all__ = [
-    "Geometric", "Linear", "Optimised", "Schedule", "SmoothStep", "couplings_of", "schedule_of"
-]  # fmt: skip
+    "GeometricSchedule",
+    "LinearSchedule",
+    "OptimisedSchedule",
+    "Schedule",
+    "SmoothStepSchedule",
+    "couplings_of",
+    "schedule_of",
+]
 
 _FINE = 4001  # places at which a length is integrated
 _FLOOR = 1e-2  # share of the largest rate below which none is believed
@@ -36,12 +42,12 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSchedule:
     """Constant speed, s = t.
 
     Examples
     --------
-    >>> couplings_of(Linear(), 4).tolist()
+    >>> couplings_of(LinearSchedule(), 4).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
 
@@ -56,7 +62,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class SmoothStep:
+class SmoothStepSchedule:
     r"""The step of ninth degree whose first four derivatives vanish at both ends.
 
     .. math:: s(t) = t^5 (70 t^4 − 315 t^3 + 540 t^2 − 420 t + 126)
@@ -66,7 +72,7 @@ class SmoothStep:
 
     Examples
     --------
-    >>> couplings_of(SmoothStep(), 4).round(4).tolist()
+    >>> couplings_of(SmoothStepSchedule(), 4).round(4).tolist()
     [0.0, 0.0489, 0.5, 0.9511, 1.0]
     """
 
@@ -82,7 +88,7 @@ class SmoothStep:
 
 
 @dataclass(frozen=True)
-class Geometric:
+class GeometricSchedule:
     r"""Steps that grow geometrically away from one end.
 
     .. math:: s(t) = \frac{r^t − 1}{r − 1}
@@ -104,7 +110,7 @@ class Geometric:
 
     Examples
     --------
-    >>> couplings_of(Geometric(ratio=81.0), 4).round(3).tolist()
+    >>> couplings_of(GeometricSchedule(ratio=81.0), 4).round(3).tolist()
     [0.0, 0.025, 0.1, 0.325, 1.0]
     """
 
@@ -131,7 +137,7 @@ class Geometric:
 
 
 @dataclass(frozen=True, eq=False)
-class Optimised:
+class OptimisedSchedule:
     r"""The schedule of least dissipation in linear response, from a pilot's fluctuations.
 
     A protocol of n steps whose system relaxes within an integrated autocorrelation time τ(s), in
@@ -164,7 +170,7 @@ class Optimised:
     --------
     Fluctuations grow towards s = 1, so the steps shrink:
 
-    >>> schedule = Optimised(np.array([0.0, 1.0]), np.array([0.1, 1.0]), 300.0)
+    >>> schedule = OptimisedSchedule(np.array([0.0, 1.0]), np.array([0.1, 1.0]), 300.0)
     >>> couplings_of(schedule, 4).round(3).tolist()
     [0.0, 0.512, 0.74, 0.889, 1.0]
     """
@@ -185,7 +191,7 @@ class Optimised:
             )
         if not rates.any():
             raise InputError(
-                "∂U/∂s does not fluctuate at all: every schedule is as good, use Linear"
+                "∂U/∂s does not fluctuate at all: every schedule is as good, take a linear one"
             )
         if not is_number(self.temperature) or self.temperature <= 0:
             raise InputError(f"temperature is {shown(self.temperature)}; give kelvin above 0")
@@ -193,21 +199,18 @@ class Optimised:
         object.__setattr__(self, "rates", rates)
 
     @classmethod
-    def from_windows(cls, windows: Windows, *, relaxed: bool = False) -> Optimised:
+    def from_windows(cls, windows: Windows) -> OptimisedSchedule:
         """Make the schedule from a pilot whose draws are one step of a protocol apart.
 
         Parameters
         ----------
         windows
             Equilibrium windows, drawn by the moves that a step of the protocol will make.
-        relaxed
-            Take τ as 1: for steps long enough to forget the last, and for placing windows.
         """
+        times = np.array([statistics.autocorrelation_time(one.T) for one in windows.slopes])
+        memory = np.where(np.isfinite(times), times, 1.0)
         spread = windows.slopes.std(axis=(1, 2))
-        if not relaxed:
-            memory = [statistics.autocorrelation_time(one.T) for one in windows.slopes]
-            spread = spread * np.sqrt(np.where(np.isfinite(memory), memory, 1.0))
-        return cls(windows.couplings, spread, windows.temperature)
+        return cls(windows.couplings, spread * np.sqrt(memory), windows.temperature)
 
     @property
     def name(self) -> str:
@@ -240,7 +243,10 @@ class Optimised:
         return s, np.concatenate([[0.0], np.cumsum(steps)])
 
 
-SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": Linear, "smooth step": SmoothStep}
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "linear": LinearSchedule,
+    "smooth step": SmoothStepSchedule,
+}
 
 
 def schedule_of(given: Any) -> Schedule:
@@ -257,8 +263,8 @@ def schedule_of(given: Any) -> Schedule:
         return SCHEDULES[given]()
     if not callable(given) or not hasattr(given, "name"):
         raise InputError(
-            f'schedule is {shown(given)}; give "linear", "smooth step", Geometric(…) or '
-            "Optimised.from_windows(…)"
+            f'schedule is {shown(given)}; give "linear", "smooth step", GeometricSchedule(…) or '
+            "OptimisedSchedule.from_windows(…)"
         )
     return given
 
