@@ -202,7 +202,7 @@ def test_equal_weight_without_a_finite_range_is_off_by_one_over_the_size():
         pairs.append(({"B": {"Sc": 1 - x, "Ta": x}}, density))
     line = equal_weight(wang_landau_free_energy(lattice, pairs, t), t)
     exact = brentq(lambda x: np.log(x / (1 - x)) + OMEGA / (kB * t) * (1 - 2 * x), 1e-6, 0.45)
-    assert n * (line.x[0] - exact) == pytest.approx(7.4, abs=0.2)
+    assert n * (line.x[0] - exact) == pytest.approx(7.2, abs=0.5)
     assert line.mu == pytest.approx(0.0, abs=1e-4)
 
 
