@@ -331,6 +331,11 @@ def test_windows_that_do_not_overlap_are_refused_and_poor_overlap_is_told():
     assert "overlap" in codes(found)
     assert not found.converged
     assert found.least_overlap_at == 0
+    many, _ = harmonic_windows(rng, 40, (50, 1), dimension=1)
+    dense = window_free_energy(many, parts=0)
+    assert np.diagonal(dense.overlap, 1).min() < 0.03  # rows that add up to 1 are long
+    assert dense.least_overlap > 0.4
+    assert "overlap" not in codes(dense)
     assert abs(found.free_energy - exact) < 4 * found.error
 
 

@@ -26,8 +26,8 @@ class Bennett(NamedTuple):
 
     ``error`` is that of independent works. ``shared`` is Σ_n p₁(n) p₂(n) over all works, with p_i
     the probability that a work came from side i: in the number of draws that both sides have in
-    common, and nearly 1/(error² + 1/n₁ + 1/n₂). ``overlap`` is that over the smaller number of
-    works, 0.5 where n₁ = n₂ and the states are the same. ``influence`` are two arrays, what every
+    common, and nearly 1/(error² + 1/n₁ + 1/n₂). ``overlap`` is shared (1/n₁ + 1/n₂)/2: 0.5 where
+    the states are the same, never more. ``influence`` are two arrays, what every
     forward and every reverse work adds to Δf to first order; each adds up to zero.
     """
 
@@ -80,7 +80,11 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> Bennett:
         )["dDelta_f"]
     influence = tuple((q - q.mean()) / shared if shared > 0 else q * 0.0 for q in p)
     return Bennett(
-        f, float(np.nan_to_num(error)), shared / min(n, m), shared, (influence[0], influence[1])
+        f,
+        float(np.nan_to_num(error)),
+        0.5 * shared * (1.0 / n + 1.0 / m),
+        shared,
+        (influence[0], influence[1]),
     )
 
 

@@ -36,9 +36,11 @@ class WindowFreeEnergy:
     ``profile`` [k] is MBAR's F(s) − F(s₀) with ``profile_error``; ``bar`` the sum of the ``pairs``
     of neighbours; ``integrals`` thermodynamic integration by rule, of the mean ``slopes``.
     ``boltzmann_slope`` is 1 where neighbours are weighed as Boltzmann says at this temperature.
-    ``overlap`` [k, k] is pymbar's matrix, ``inefficiency`` [k] the draws per independent one,
-    ``kept`` [k] the draws that MBAR and BAR were made of, ``rhat`` [k] that of each window's
-    slowest series. ``in_time`` is None where it was not asked for or draws are too few.
+    ``overlap`` [k, k] is pymbar's matrix, whose entries fall where windows are many;
+    ``pair_overlaps`` [k − 1] are those of two neighbours by themselves, 0.5 at best.
+    ``inefficiency`` [k] the draws per independent one, ``kept`` [k] the draws that MBAR and BAR
+    were made of, ``rhat`` [k] that of each window's slowest series. ``in_time`` is None where it
+    was not asked for or draws are too few.
     """
 
     windows: Windows = field(repr=False)
@@ -50,6 +52,7 @@ class WindowFreeEnergy:
     slopes: tuple[Measured, ...] = field(repr=False)
     boltzmann_slope: Measured
     overlap: np.ndarray = field(repr=False)
+    pair_overlaps: np.ndarray = field(repr=False)
     inefficiency: np.ndarray = field(repr=False)
     kept: np.ndarray = field(repr=False)
     rhat: np.ndarray = field(repr=False)
@@ -68,17 +71,13 @@ class WindowFreeEnergy:
 
     @property
     def least_overlap(self) -> float:
-        """Least entry of the overlap matrix between neighbours, of the two of each pair."""
-        return float(self._beside.min())
+        """Least overlap of two neighbours, of ``pair_overlaps``."""
+        return float(self.pair_overlaps.min())
 
     @property
     def least_overlap_at(self) -> int:
         """First window of the pair of neighbours that overlap least."""
-        return int(self._beside.argmin())
-
-    @property
-    def _beside(self) -> np.ndarray:
-        return np.minimum(np.diagonal(self.overlap, 1), np.diagonal(self.overlap, -1))
+        return int(self.pair_overlaps.argmin())
 
     @property
     def converged(self) -> bool:
@@ -100,7 +99,11 @@ class WindowFreeEnergy:
             f"BAR of neighbours gives {with_error(*self.bar)} eV, integration by a spline "
             f"{with_error(rule.value, rule.error)} eV{off}."
         )
-        parts = [first, second, f"Neighbours overlap by {self.least_overlap:.2f} or more."]
+        parts = [
+            first,
+            second,
+            f"Neighbours overlap by {self.least_overlap:.2f} or more (0.5 at best).",
+        ]
         parts.append("" if self.converged else "The result is not converged.")
         parts += [caveat.text for caveat in self.caveats]
         return " ".join(filter(None, parts))
@@ -128,6 +131,7 @@ class WindowFreeEnergy:
             "boltzmann_slope": self.boltzmann_slope.to_dict(),
             "least_overlap": finite(self.least_overlap),
             "overlap": [[finite(x) for x in row] for row in self.overlap],
+            "pair_overlaps": [finite(x) for x in self.pair_overlaps],
             "windows": [
                 {
                     "coupling": float(s),

@@ -98,6 +98,7 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
         slopes=tuple(Measured(one.mean, one.error) for one in slopes),
         boltzmann_slope=boltzmann_slope(draws, widened),
         overlap=solution.overlap,
+        pair_overlaps=np.array([one.overlap for one in pairs]),
         inefficiency=np.array([one.inefficiency for one in kept]),
         kept=np.array([len(part) for part in draws]),
         rhat=np.array([one.rhat for one in chains]),

@@ -54,7 +54,7 @@ def plot_overlap(result: WindowFreeEnergy, axes: Axes | None = None) -> Figure:
                 text = f"{value:.2f}".replace("0.", ".", 1)
                 axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
     for i in range(k - 1):
-        if min(matrix[i, i + 1], matrix[i + 1, i]) < LEAST_OVERLAP:
+        if result.pair_overlaps[i] < LEAST_OVERLAP:
             for row, column in ((i, i + 1), (i + 1, i)):
                 frame = [column - 0.5, column + 0.5, column + 0.5, column - 0.5, column - 0.5]
                 axes.plot(frame, [row - 0.5] * 2 + [row + 0.5] * 2 + [row - 0.5], color=COLOURS[1])
