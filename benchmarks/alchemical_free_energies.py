@@ -41,7 +41,6 @@ from alchemc import (
 from alchemc.ensembles import HMC, FrenkelLaddPath, Langevin, VacancyPath
 from alchemc.ensembles.alchemical import AlchemicalPath, Groups, Switching, spring_constants
 from alchemc.ensembles.alchemical.frenkel_ladd import reference_path, thermal_positions
-from alchemc.ensembles.dynamics.crystal import Structures
 
 RESULT = Path(__file__).parent / "results" / "alchemical_free_energies.json"
 STEPS = 24  # changes of s in a protocol, each followed by a trajectory
@@ -51,14 +50,6 @@ MGO_ENTHALPY = -6.235  # eV per formula unit, 298 K: −601.6 kJ/mol (NIST–JAN
 
 def save(keep, name, works):
     np.savez(keep / f"{name}.npz", **works.to_arrays())
-
-
-def last_of(thermal, lattice, occupation):
-    """Take the last draw of every chain, to start from."""
-    n = thermal.positions.shape[1]
-    cells = np.repeat(lattice.atoms.cell.array[None], n, axis=0)
-    occupations = np.repeat(np.asarray(occupation, dtype=np.int8)[None], n, axis=0)
-    return Structures(occupations, thermal.positions[-1], cells, thermal.energy[-1])
 
 
 def told(found, works, **more):
@@ -143,7 +134,7 @@ def absolute(name, keep, mace, occupation, temperature):
     switching = Switching(
         path, temperature, STEPS, "smooth step", thermal.dynamics, equilibration=15, warmup=5
     )
-    works = switching.run(last_of(thermal, mace.lattice, occupation), n_chains=3, n_rounds=2,
+    works = switching.run(thermal.last(), n_chains=3, n_rounds=2,
                           seed=3)  # fmt: skip
     save(keep, f"{name}-frenkel-ladd", works)
     estimate = analysis.switching_free_energy(works)
@@ -174,7 +165,7 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     switching = Switching(
         path, temperature, 30, "smooth step", dynamics, equilibration=10, warmup=0
     )
-    works = switching.run(last_of(thermal, lattice, full), n_chains=2, n_rounds=4, seed=2)
+    works = switching.run(thermal.last(), n_chains=2, n_rounds=4, seed=2)
     save(keep, "oxygen", works)
     estimate = analysis.switching_free_energy(works)
     references = oxygen_references()
@@ -246,12 +237,12 @@ def iron(keep, temperature=600.0, size=3, repeats=4):
             springs = path.reference.springs[0]
             path = FrenkelLaddPath(type(path.reference)(lattice, occupation, springs), model)
             alchemical = VacancyPath(model, 0, "Fe", springs)
-            starts = last_of(thermal, lattice, occupation)
+            starts = thermal.last()
             switching = Switching(alchemical, temperature, STEPS, "smooth step", **options)
             works["alchemical"] = switching.run(starts, n_chains=repeats, seed=11)
             save(keep, "iron-alchemical", works["alchemical"])
         switching = Switching(path, temperature, STEPS, "smooth step", **options)
-        starts = last_of(thermal, lattice, occupation)
+        starts = thermal.last()
         works[name] = switching.run(starts, n_chains=repeats, seed=20 + held)
         save(keep, f"iron-{name}", works[name])
         solids[name] = path.reference.record(temperature, translations=n)

@@ -117,23 +117,23 @@ class _Counted:
 class ThermalPositions(NamedTuple):
     """Draws of positions at one occupation, the centre held.
 
-    ``positions`` [draw, chain, n_atoms, 3] in Å, ``energy`` [draw, chain] in eV, ``dynamics`` with
-    what warm-up tuned, ``calls``: evaluations that it took.
+    ``occupation`` int8 [n_sites], ``cell`` [3, 3] in Å, ``positions`` [draw, chain, n_atoms, 3] in
+    Å, ``energy`` [draw, chain] in eV, ``dynamics`` with what warm-up tuned, ``calls``: evaluations
+    that it took.
     """
 
+    occupation: np.ndarray
+    cell: np.ndarray
     positions: np.ndarray
     energy: np.ndarray
     dynamics: Any
     calls: int
 
-    def structures(self, occupation: np.ndarray, cell: np.ndarray) -> Structures:
-        """All draws as configurations, chain by chain after one another."""
-        positions = self.positions.reshape(-1, *self.positions.shape[2:])
-        n = len(positions)
-        occupations = np.repeat(np.asarray(occupation, dtype=np.int8)[None], n, axis=0)
-        return Structures(
-            occupations, positions, np.repeat(cell[None], n, axis=0), self.energy.ravel()
-        )
+    def last(self) -> Structures:
+        """Last draw of every chain, to start from."""
+        n = self.positions.shape[1]
+        rows, cells = (np.repeat(one[None], n, axis=0) for one in (self.occupation, self.cell))
+        return Structures(rows, self.positions[-1], cells, self.energy[-1])
 
 
 def thermal_positions(
@@ -204,9 +204,8 @@ def thermal_positions(
             dynamics = dynamics.settled()
         if step >= warmup:
             kept.append((structures.positions, structures.energy))
-    return ThermalPositions(
-        np.array([p for p, _ in kept]), np.array([e for _, e in kept]), dynamics, calls
-    )
+    positions, energy = (np.array(part) for part in zip(*kept, strict=True))
+    return ThermalPositions(rows[0], cells[0], positions, energy, dynamics, calls)
 
 
 def mean_force_constants(
