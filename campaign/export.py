@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,14 @@ def _write_icet(run: Run, points: list[xr.Dataset], path: Path, every: int) -> i
         container.append(mctrial=(draw + 1) * thin, record=record)
         count += 1
     container.write(str(path))
+    path.chmod(0o666 & ~_umask())  # icet makes files that only their owner can read
     return count
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _atomic_numbers(run: Run, occupation: np.ndarray) -> list[int]:

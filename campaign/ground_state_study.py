@@ -28,7 +28,10 @@ __all__ = [
     "write_structures",
 ]
 
-COLUMNS = ("formula", "order", "space group", "cells", "variants", "formation", "above", "depth")
+COLUMNS = (
+    *("formula", "order", "space group", "cells", "variants"),
+    *("formation\n(meV/site)", "above\n(meV/site)", "depth\n(meV/site)"),
+)
 
 
 def ground_states_of_campaign(

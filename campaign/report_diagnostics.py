@@ -98,7 +98,7 @@ def _diagnosis(found: xr.Dataset) -> str:
     return " ".join(parts)
 
 
-def _place(values: xr.DataArray, at: Mapping[str, xr.DataArray]) -> str:
+def _place(values: xr.DataArray, at: Any) -> str:
     one = values.isel(at)
     return f"{one['quantity'].item()} at {one['label'].item()}"
 

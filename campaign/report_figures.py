@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["check_target", "draw_figure", "write_figures"]
 
 FORMATS = ("pdf", "svg", "png")
+MARGIN = 0.015  # of an axis, so that marks at its ends are not cut off
+MOST_LETTERS = 30  # of labels along x; of more they are slanted
 LONGEST_LABEL = 28
 """Letters of a y axis's label in a line."""
 LONGEST_NAME = 18
@@ -174,13 +176,20 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
     if "y" in figure.log:
         axes.set_yscale("log")
     if figure.ticks:
-        axes.set_xticks([at for at, _ in figure.ticks], [label for _, label in figure.ticks])
+        crowded = sum(len(label) for _, label in figure.ticks) > MOST_LETTERS
+        slant: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        labels = [label for _, label in figure.ticks]
+        axes.set_xticks([at for at, _ in figure.ticks], labels, **(slant if crowded else {}))
     if figure.x_range:
-        axes.set_xlim(*figure.x_range)
+        low, high = figure.x_range
+        if low is not None and high is not None and "x" not in figure.log:
+            more = MARGIN * (high - low)
+            low, high = low - more, high + more
+        axes.set_xlim(low, high)
     if figure.y_range:
         axes.set_ylim(*figure.y_range)
     axes.set_xlabel(_mathtext(figure.x))
-    axes.set_ylabel(_mathtext(fill(figure.y, LONGEST_LABEL)))
+    axes.set_ylabel(_mathtext(_folded(figure.y)))
     axes.spines[["top", "right"]].set_visible(False)
     for scale, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if scale in figure.log:
@@ -191,6 +200,20 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
         place: dict[str, Any] = above if max(map(len, names)) > LONGEST_NAME else {}
         size = "small" if len(figure.series) < 6 else "x-small"
         axes.legend(frameon=False, fontsize=size, **place)
+
+
+def _folded(label: str) -> str:
+    """Label in lines that fit beside an axis, its unit in one of them.
+
+    Examples
+    --------
+    >>> _folded("Formation energy (meV per site)").splitlines()
+    ['Formation energy', '(meV per site)']
+    """
+    name, found, unit = label.rpartition(" (")
+    if len(label) <= LONGEST_LABEL or not found:
+        return fill(label, LONGEST_LABEL)
+    return f"{fill(name, LONGEST_LABEL)}\n({unit}"
 
 
 def _number_short_scale(axis: Axis) -> None:

@@ -265,8 +265,10 @@ def slug(text: str) -> str:
     --------
     >>> slug("Order–disorder: F(x, T)")
     'order-disorder-f-x-t'
+    >>> slug("2,500 K, μ = −0.4 eV")
+    '2-500-k-minus-0-4-ev'
     """
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("−", " minus ")).strip("-")
 
 
 def figure_key(section: Section, k: int) -> str:

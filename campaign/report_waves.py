@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from .report_parts import Figure, Section, Series, Table
 from .report_sections import listed
@@ -13,7 +13,8 @@ __all__ = ["screen_section", "waves_section"]
 
 MOST_LINES = 6
 """Crystals whose paths find room in a figure."""
-DASHES = ("solid", "dash", "dot")
+Dash = Literal["solid", "dash", "dot"]
+DASHES: tuple[Dash, ...] = ("solid", "dash", "dot")
 REMARKS = {
     "coulomb": "no long-range Coulomb",
     "domain": "outside of what the potential knows",
@@ -167,7 +168,7 @@ def _corners(path: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [(name, round(at / whole, 3)) for name, at in path["corners"]]
 
 
-def _line(path: Mapping[str, Any], name: str, dash: str) -> Series:
+def _line(path: Mapping[str, Any], name: str, dash: Dash) -> Series:
     """Line with gaps where the path jumps; where V(q) is not known between them, marks alone."""
     whole = path["corners"][-1][1]
     x: list[float] = []

@@ -300,3 +300,14 @@ def test_figures_for_a_paper_keep_names_numbers_and_labels_apart():
     extent = axes.yaxis.label.get_window_extent()
     assert extent.y0 >= 0
     assert extent.y1 <= drawing.bbox.y1
+
+
+def test_marks_at_the_ends_of_an_axis_are_not_cut_off_and_long_labels_are_slanted():
+    hull = Figure("H", "x", "E (eV)", [Series("hull", (0.0, 1.0), (0.0, 0.0))], x_range=(0.0, 1.0))
+    low, high = draw_figure(hull).axes[0].get_xlim()
+    assert low < 0.0
+    assert high > 1.0
+    names = [(k, f"Sr(Mg,W){k}O3 and more") for k in range(3)]
+    crowded = Figure("H", "Crystal", "E (eV)", [Series("", (0, 1, 2), (0, 0, 1))], ticks=names)
+    labels = draw_figure(crowded).axes[0].get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {40.0}
