@@ -1,16 +1,16 @@
-"""Solid solutions along x: closed forms, derivatives, averages, and the published mixing by hand.
+"""Solid solutions along x: closed forms, derivatives, and averages over arrangements.
 
 Two tests are statistical: z-scores of fitted bowing parameters and of averages, whose standard
 deviation lies within the stated bounds with a probability of 99.99 % (seeds are fixed).
 """
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
-from ase.neighborlist import neighbor_list
 
 from alchemc import AlchemicalMACE, Lattice, PairHamiltonian, Relaxed, Sublattice, builders
 from alchemc.analysis import (
@@ -23,9 +23,9 @@ from alchemc.analysis.plots import plot_solid_solution
 from alchemc.analysis.solid_solution.geometry import conventional
 from alchemc.analysis.solid_solution.results import Ends, Series
 from alchemc.errors import ConvergenceError, InputError, ModelError
-from mace_families import random_model
 from solution_toys import SPECIES, BowedCrystal, Cubes
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "solid_solution.py"
 X = np.linspace(0, 1, 5)
 RULES = ("sites", "paper")
 TITANATE = {"B": {"Ti": 0.6, "Zr": 0.4}}
@@ -245,99 +245,6 @@ def test_strain_derivatives_of_lengths_and_volume_are_right(quantity):
     assert slope == pytest.approx((moved[1] - moved[0]) / 2e-5, rel=1e-6)
 
 
-# ---- the published rule, by hand -----------------------------------------------------------------
-
-
-def two_worlds(model, lattice, positions, fractions, weighted="to spectators"):
-    """Energy of whole worlds that share their spectators, by the stock model on one graph.
-
-    World k holds species k on every site. Neighbours are ASE's; the graph has a node for every
-    spectator and for every (site, world). Edges between sites stay within a world. A message from
-    a site of world k to a spectator is multiplied by the fraction of k, all others by one; nodes'
-    energies are multiplied by the fraction of their world.
-    """
-    import torch
-
-    numbers, cell = [int(z) for z in model.atomic_numbers], lattice.atoms.cell.array
-    spectators = [int(i) for i in lattice.spectators]
-    nodes = [(i, None) for i in spectators]
-    nodes += [(int(i), k) for i in lattice.sites for k in range(len(fractions))]
-    of_atom = {}
-    for index, (atom, world) in enumerate(nodes):
-        of_atom.setdefault(atom, []).append((index, world))
-    species = lattice.atomic_numbers[0]
-    attrs = torch.zeros(len(nodes), len(numbers), dtype=torch.float64)
-    for index, (atom, world) in enumerate(nodes):
-        z = int(lattice.atoms.numbers[atom]) if world is None else int(species[world])
-        attrs[index, numbers.index(z)] = 1.0
-    bare = Atoms("H" * len(positions), positions=positions, cell=cell, pbc=True)
-    i, j, shifts = neighbor_list("ijS", bare, float(model.r_max))
-    edges, offsets, weights = [], [], []
-    for sender, receiver, shift in zip(j, i, shifts, strict=True):
-        for one, from_world in of_atom[sender]:
-            for other, to_world in of_atom[receiver]:
-                if None not in (from_world, to_world) and from_world != to_world:
-                    continue
-                edges.append((one, other))
-                offsets.append(-shift)
-                to_spectator = from_world is not None and to_world is None
-                scaled = to_spectator if weighted == "to spectators" else from_world is not None
-                weights.append(fractions[from_world] if scaled else 1.0)
-    w = torch.tensor(weights, dtype=torch.float64)[:, None]
-    hooks = [
-        block.conv_tp.register_forward_hook(lambda _module, _inputs, messages: messages * w)
-        for block in model.interactions
-    ]
-    unit = torch.tensor(np.array(offsets), dtype=torch.float64)
-    box = torch.tensor(np.array(cell), dtype=torch.float64)
-    try:
-        found = model(
-            {
-                "positions": torch.tensor(np.array(positions)[[a for a, _ in nodes]]),
-                "node_attrs": attrs,
-                "edge_index": torch.tensor(edges).T,
-                "shifts": unit @ box,
-                "unit_shifts": unit,
-                "cell": box,
-                "batch": torch.zeros(len(nodes), dtype=torch.int64),
-                "ptr": torch.tensor([0, len(nodes)]),
-                "head": torch.zeros(1, dtype=torch.int64),
-            },
-            compute_force=False,
-        )
-    finally:
-        for hook in hooks:
-            hook.remove()
-    share = np.array([1.0 if world is None else fractions[world] for _, world in nodes])
-    return float(found["node_energy"].detach().numpy() @ share)
-
-
-@pytest.mark.parametrize(
-    ("family", "fractions"),
-    [
-        ("plain", (0.3, 0.7)),
-        ("plain, vectors, three layers", (0.2, 0.3, 0.5)),
-        ("residual first", (0.6, 0.4)),
-    ],
-)
-def test_paper_mixing_is_the_two_world_graph_built_by_hand(family, fractions):
-    species = ("Sc", "Nb", "Ta")[: len(fractions)]
-    lattice = builders.perovskite("Sr", species, "O", a=4.0, size=(2, 1, 1))
-    model = random_model(family)
-    positions = lattice.displaced_positions(0.08, seed=4)
-    alchemical = AlchemicalMACE(lattice, model, device="cpu", positions=positions)
-    lam = np.tile(fractions, (lattice.n_sites, 1))
-    exact = two_worlds(model, lattice, positions, fractions)
-    found = alchemical.mixed_energy(lam, forces=False, stress=False, mixing="paper")
-    assert found.energy == pytest.approx(exact, abs=1e-9)
-    with_forces = alchemical.mixed_energy(lam, mixing="paper")
-    assert with_forces.energy == pytest.approx(exact, abs=1e-9)
-    # Were messages between sites weighted too, or all edges kept, it would be seen.
-    wrong = two_worlds(model, lattice, positions, fractions, weighted="from every site")
-    sites = alchemical.mixed_energy(lam, forces=False, stress=False).energy
-    assert min(abs(wrong - exact), abs(sites - exact)) > 1e-4
-
-
 # ---- averages over arrangements ------------------------------------------------------------------
 
 
@@ -542,3 +449,10 @@ def test_results_that_cannot_be_compared_are_refused(mace):
         found.bowing("sites")
     with pytest.raises(InputError, match="no quantity is called"):
         plot_solid_solution(found, quantity="deviations")
+
+
+def test_the_example_finds_the_composition_for_a_substrate(capsys):
+    runpy.run_path(str(EXAMPLE))["main"](["--size", "2", "1", "1", "--arrangements", "2"])
+    averages, search = capsys.readouterr().out.strip().splitlines()
+    assert "Sites differs from paper" in averages
+    assert "has lattice parameter 4.0500 Å" in search

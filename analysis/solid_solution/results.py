@@ -166,25 +166,28 @@ class SolidSolution:
         return one.excess(one.energy_per_site), one.excess_error(one.energy_error)
 
     def bowing(self, rule: str) -> Bowing:
-        """Fit the bowing parameter to the deviations, weighted by their errors.
+        """Fit the bowing parameter to the deviations, all points alike.
+
+        Points are not weighted by their errors: few deviations are a parabola exactly, and so that
+        of a mean crystal is the same measure. Errors of the points, those of the ends included,
+        are carried to that of the parameter.
 
         Raises
         ------
         InputError
             If the series has no point between 0 and 1.
         """
-        x = self.of(rule).x
-        deviation, errors = self.deviation(rule)
-        inside = (x > 0) & (x < 1)
-        if not inside.any():
+        one = self.of(rule)
+        x, deviation = one.x, self.deviation(rule)[0]
+        shape = x * (1 - x)
+        if not shape.any():
             raise InputError("bowing needs a point between x = 0 and 1")
-        shape, deviation, errors = (x * (1 - x))[inside], deviation[inside], errors[inside]
-        known = np.isfinite(errors) & (errors > 0)
-        weights = errors**-2.0 if known.all() else np.ones_like(shape)
-        value = float((weights * shape * deviation).sum() / (weights * shape**2).sum())
-        error = float((weights * shape**2).sum() ** -0.5) if known.all() else 0.0
-        if not np.isfinite(errors).all():
-            error = np.nan
+        onto = shape / (shape**2).sum()
+        value = float(onto @ deviation)
+        by_point = onto.copy()  # ∂b/∂a of every point
+        by_point[0] -= onto @ (1 - x)
+        by_point[-1] -= onto @ x
+        error = float(np.sqrt((by_point**2 * one.lattice_parameter_error**2).sum()))
         return Bowing(value, error, float(np.abs(deviation - value * shape).max()))
 
     @property
