@@ -210,9 +210,11 @@ def test_gaussians_cross_where_their_densities_are_equal():
     def log_density(x, mean, width):
         return -0.5 * ((x - mean) / width) ** 2 - np.log(width)
 
-    for a, b, s, t in ((2.0, -1.0, 1.0, 1.0), (2.0, -1.0, 1.3, 0.7), (2.0, 1.9, 1.0, 1.4)):
+    for a, b, s, t in ((2.0, -1.0, 1.0, 1.0), (2.0, -1.0, 1.3, 0.7), (1.9, 2.6, 0.5, 0.4)):
         x = crossing_of_gaussians(a + s * unit, -b + t * unit)
+        assert min(a, b) < x < max(a, b)
         assert log_density(x, a, s) == pytest.approx(log_density(x, b, t))
+    assert crossing_of_gaussians(2.0 + unit, -1.9 + 1.4 * unit) == pytest.approx(1.95)
     assert np.isnan(crossing_of_gaussians(np.ones(4), unit))
 
 

@@ -95,7 +95,8 @@ def crossing_of_gaussians(forward: np.ndarray, reverse: np.ndarray) -> float:
     if abs(q2) < 1e-9 * (1.0 / s + 1.0 / t):
         return middle - q0 / q1 if q1 else middle
     root = math.sqrt(max(q1 * q1 - 4.0 * q2 * q0, 0.0))
-    return middle + min(((-q1 + root) / (2 * q2), (-q1 - root) / (2 * q2)), key=abs)
+    nearer = min(((-q1 + root) / (2 * q2), (-q1 - root) / (2 * q2)), key=abs)
+    return middle + (nearer if abs(nearer) <= abs(h) else 0.0)
 
 
 def logistic_slope(forward: np.ndarray, reverse: np.ndarray) -> float:

@@ -207,12 +207,11 @@ def _crossing(axes: Axes, result: SwitchingFreeEnergy, top: float) -> None:
     axes.fill_between([f - e, f + e], 0.0, 1.1 * top, color="0.6", alpha=0.4, linewidth=0)
     label = rf"$\Delta F$ = {with_error(f, result.error)} eV"
     axes.plot([f, f], [0.0, 1.1 * top], color="black", linewidth=1.0, label=label)
-    x, w = result.gaussian.value, result.works.forward
+    x, works = result.gaussian.value, result.works
     if np.isfinite(x):
-        width = w.std(ddof=1)
-        y = np.exp(-0.5 * ((x - w.mean()) / width) ** 2) / (width * np.sqrt(2.0 * np.pi))
+        y = [_density(w, np.array([x])) for w in (works.forward, -works.reverse)]
         axes.plot(
-            x, y, "D", color="black", markerfacecolor="white", markersize=4.5, zorder=4,
+            x, np.mean(y), "D", color="black", markerfacecolor="white", markersize=4.5, zorder=4,
             label="Gaussians cross",
         )  # fmt: skip
 
@@ -235,6 +234,12 @@ def _gaussian(axes: Axes, w: np.ndarray, edges: np.ndarray, colour: str, name: s
         return 0.0
     margin = 0.15 * (edges[-1] - edges[0])
     x = np.linspace(edges[0] - margin, edges[-1] + margin, 300)
-    y = np.exp(-0.5 * ((x - w.mean()) / width) ** 2) / (width * np.sqrt(2.0 * np.pi))
+    y = _density(w, x)
     axes.plot(x, y, "--", color=colour, linewidth=1.0, label=name)
     return float(y.max())
+
+
+def _density(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Gaussian with the moments of the works, at x."""
+    width = float(w.std(ddof=1))
+    return np.exp(-0.5 * ((x - w.mean()) / width) ** 2) / (width * np.sqrt(2.0 * np.pi))
