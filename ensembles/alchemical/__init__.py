@@ -7,6 +7,7 @@ from .frenkel_ladd import FrenkelLaddPath, reference_path, thermal_positions
 from .ghost import VacancyPath
 from .gibbs_lambda import GibbsLambda
 from .groups import Groups
+from .landscapes import biases_from_slopes, flatten_biases, next_biases, unevenness
 from .mixed import MixedModel
 from .paths import MixturePath
 from .placement import place_windows
@@ -31,8 +32,12 @@ __all__ = [
     "Switching",
     "VacancyPath",
     "WindowSampling",
+    "biases_from_slopes",
+    "flatten_biases",
+    "next_biases",
     "place_windows",
     "reference_path",
     "spring_constants",
     "thermal_positions",
+    "unevenness",
 ]
