@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import units
+from scipy.integrate import trapezoid
 from scipy.special import expit
 
 from alchemc import Canonical, RandomSwap
@@ -41,7 +42,16 @@ from alchemical_mutants import (
     WorkAfterTheMove,
     WorkOfWrongSign,
 )  # fmt: skip
-from exact_positions import LATTICE, OCCUPATION, STIFF, TEMPERATURE
+from exact_positions import (
+    ELASTIC,
+    LATTICE,
+    OCCUPATION,
+    PRESSURE,
+    STIFF,
+    TEMPERATURE,
+    VOLUME,
+    elastic_start,
+)  # fmt: skip
 from path_cases import (
     LATTICES,
     SEEN,
@@ -208,6 +218,31 @@ def test_langevin_agrees_with_the_closed_form_within_the_bias_of_its_time_step(r
     record_property("z", (value - exact) / error)
     print(f"ΔF {value:.4f} ± {error:.4f}, exact {exact:.4f}")
     assert abs(value - exact) < 3.5 * error + 0.002
+
+
+def test_a_stiffer_cell_under_pressure_gives_the_difference_of_gibbs_energies(record_property):
+    """Atoms on springs integrate to a constant: what is left is an integral over the volume."""
+    stiffer = ToyCrystal(LATTICE, ELASTIC.springs._replace(bulk=0.06))
+    path, volume = MixturePath(ELASTIC, stiffer), np.linspace(1.0, 3.0 * VOLUME, 40_001)
+    log_z = []
+    for model in (ELASTIC, stiffer):
+        strain = 0.5 * model.springs.bulk * VOLUME * (volume / VOLUME - 1.0) ** 2
+        weight = np.exp(-(strain + PRESSURE * units.GPa * volume) / K_T)
+        log_z.append(np.log(trapezoid(weight, volume)))
+    exact = -K_T * (log_z[1] - log_z[0])
+    dynamics = HMC(step=12.0, n_steps=2, masses="equal", pressure=PRESSURE, volume_step=0.1)
+    _, starts = elastic_start("isotropic", 200)
+    switching = Switching(
+        path, TEMPERATURE, n_steps=5, dynamics=dynamics, equilibration=30, warmup=20,
+        fix_centre=False,
+    )  # fmt: skip
+    works = switching.run(starts, n_chains=200, seed=9)
+    value, error = bar(works.forward.ravel(), works.reverse.ravel(), TEMPERATURE)
+    z = (value - exact) / error
+    record_property("z", z)
+    print(f"ΔG {value:.4f} ± {error:.4f}, exact {exact:.4f}, z {z:.2f}")
+    assert abs(z) < 3.5
+    assert np.abs(crooks_z(works, exact)).max() < 4.0
 
 
 def test_swaps_and_positions_move_together(record_property):
