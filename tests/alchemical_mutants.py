@@ -9,7 +9,7 @@ import numpy as np
 
 from alchemc.analysis import SolidFreeEnergy, SubstitutionFreeEnergy, VacancyFormation
 from alchemc.ensembles import Biases, GibbsLambda
-from alchemc.ensembles.alchemical import Switching, _hops
+from alchemc.ensembles.alchemical import Switching, WindowSampling, _hops
 from alchemc.ensembles.alchemical.flattening import Flattening
 
 
@@ -164,3 +164,22 @@ class ReverseFromWhereItStands(Switching):
     def _equilibrated(self, state, rngs):
         after = super()._equilibrated(state, rngs)
         return after._replace(ends=(after.ends[0], state.ends[1]))
+
+
+class UnequilibratedWindows(WindowSampling):
+    """Draws at once where the chains of the window before stand."""
+
+    def _equilibrated(self, state, rngs):
+        return super()._equilibrated(state._replace(step=self.equilibration - 1), rngs)
+
+    def _moved(self, state, rngs):
+        after, report = super()._moved(state, rngs)
+        return after._replace(structures=state.structures), report
+
+
+class SlopesOfTheNextWindow(WindowSampling):
+    """Moves the chains of every window at the place of the next."""
+
+    def _moved(self, state, rngs):
+        shifted = dataclasses.replace(self, couplings=[*self.places[1:-1], 1.0 - 1e-5, 1.0])
+        return WindowSampling._moved(shifted, state, rngs)

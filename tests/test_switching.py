@@ -35,7 +35,7 @@ from alchemc.ensembles.alchemical import (
 from alchemc.ensembles.alchemical.paths import unmoved
 from alchemc.ensembles.alchemical.schedules import couplings_of
 from alchemc.ensembles.alchemical.switching import bennett_error
-from alchemc.errors import InputError, ModelError
+from alchemc.errors import ConvergenceError, InputError, ModelError
 from alchemical_mutants import (
     ReverseFromWhereItStands,
     ReverseNotReversed,
@@ -385,6 +385,8 @@ def test_rounds_go_on_until_an_error_or_a_budget_and_calls_are_those_of_the_mode
         assert len(budget.forward) >= 3
     finally:
         del model.energy
+    with pytest.raises(ConvergenceError, match="before the first works"):
+        switching.run(case.start, n_chains=20, max_calls=one.calls // 2, seed=1)
     wanted = 0.6 * bennett_error(one)
     precise = switching.run(case.start, n_chains=20, error=wanted, n_rounds=30, seed=1)
     assert bennett_error(precise) <= wanted < bennett_error(one)

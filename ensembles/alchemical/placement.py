@@ -98,9 +98,12 @@ def place_windows(
         left = None if max_calls is None else max_calls - (sampling.path.calls - begun)
         if left is not None and left < 1:
             break
-        pilot = sampling.run(
-            starts, n_draws=n_draws, n_chains=n_chains, max_calls=left, seed=seed + number
-        )
+        try:
+            pilot = sampling.run(
+                starts, n_draws=n_draws, n_chains=n_chains, max_calls=left, seed=seed + number
+            )
+        except ConvergenceError:  # the budget
+            break
         if distances(pilot).max() <= distance:
             return sampling
         known |= dict(zip(pilot.couplings.tolist(), pilot.slopes.std(axis=(1, 2)), strict=True))

@@ -13,7 +13,7 @@ from ase import units
 
 from ..._pymbar import quiet_pymbar
 from ...alchemical_records import Works
-from ...errors import InputError
+from ...errors import ConvergenceError, InputError
 from ...protocols import Generators, Kernel
 from ...streams import generator_state, restore_generator, spawn_generators
 from ...sublattice import is_number, is_whole, shown
@@ -199,14 +199,22 @@ class Switching:
         ------
         InputError
             If a number cannot be used, or an error is wanted at any cost.
+        ConvergenceError
+            If the budget ends before the first round.
         ModelError
             If a configuration has no finite energy.
         """
         most = _rounds(n_rounds, error, max_calls)
         state, rngs = self.start(starts, n_chains=n_chains, seed=seed)
         while state.n_rounds < most:
-            before = state.calls
-            state = self.advance_round(state, rngs)
+            before, rounds = state.calls, state.n_rounds
+            while state.n_rounds == rounds:
+                state = self.advance(state, rngs)
+                if max_calls is not None and not rounds and state.calls > max_calls:
+                    raise ConvergenceError(
+                        f"max_calls = {max_calls} is spent before the first works are done: allow "
+                        "more, or take fewer chains, steps or moves of equilibration"
+                    )
             if error is not None and bennett_error(self.works(state)) <= error:
                 break
             if max_calls is not None and 2 * state.calls - before > max_calls:
@@ -239,13 +247,6 @@ class Switching:
                 state, rngs
             )  # fmt: skip
             state = self._staged(state._replace(calls=state.calls + self.path.calls - begun))
-        return state
-
-    def advance_round(self, state: SwitchingState, rngs: Generators) -> SwitchingState:
-        """Go on to the end of the round."""
-        rounds = state.n_rounds
-        while state.n_rounds == rounds:
-            state = self.advance(state, rngs)
         return state
 
     def works(self, state: SwitchingState) -> Works:

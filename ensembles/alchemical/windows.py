@@ -114,7 +114,7 @@ class WindowSampling:
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", _places(self.couplings))
         for name, value, least in (
-            ("equilibration", self.equilibration, 0),
+            ("equilibration", self.equilibration, 1),
             ("thin", self.thin, 1),
         ):
             if not is_whole(value, least=least):
@@ -170,15 +170,17 @@ class WindowSampling:
             raise InputError(f"max_calls is {shown(max_calls)}; give a whole number, 1 or more")
         state, rngs = self.start(starts, n_chains=n_chains, seed=seed)
         while state.n_draws < n_draws:
-            before = state.calls
-            state = self.advance_draw(state, rngs)
-            last = state.calls - before if state.n_draws > 1 else 0  # the first equilibrates, too
+            before, draws = state.calls, state.n_draws
+            while state.n_draws == draws and (max_calls is None or state.calls <= max_calls):
+                state = self.advance(state, rngs)
+            last = state.calls - before if draws else 0  # the first equilibrates, too
             if max_calls is not None and state.calls + last > max_calls:
                 break
         if state.n_draws < _MIN_DRAWS:
             raise ConvergenceError(
-                f"max_calls = {max_calls} is spent after {state.n_draws} draws: {state.calls} "
-                "evaluations went into equilibration; allow more, or take fewer windows or chains"
+                f"max_calls = {max_calls} is spent after {state.n_draws} draws of "
+                f"{len(self.places)} windows: allow more, or take fewer windows, chains or moves "
+                "of equilibration"
             )
         return self.windows(state)
 
@@ -209,13 +211,6 @@ class WindowSampling:
             else:
                 state = self._equilibrated(state, rngs)
             state = state._replace(calls=state.calls + self.path.calls - begun)
-        return state
-
-    def advance_draw(self, state: WindowState, rngs: Generators) -> WindowState:
-        """Go on until every window has one draw more."""
-        draws = state.n_draws
-        while state.n_draws == draws:
-            state = self.advance(state, rngs)
         return state
 
     def windows(self, state: WindowState) -> Windows:
