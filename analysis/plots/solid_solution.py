@@ -24,7 +24,7 @@ LABELS = {
 }
 DRAWN = {
     "lattice_parameter": "Lattice parameter (Å)",
-    "deviation": "Less Vegard's line (Å)",
+    "deviation": "a less Vegard's line (Å)",
     "mixing_energy": "Energy of mixing (eV per site)",
 }
 
