@@ -50,6 +50,10 @@ def case(name):
         others = arrangements((0, 0, 0, 1, 1, 1))
         states = np.concatenate([np.insert(others, 0, [[k], [k]], axis=1) for k in (0, 1)])
         groups = Groups.of(lattice, {"pair": [0, 1]})
+    elif name == "two species":
+        lattice = chain_lattice((("Sc", "Ta"), 7))
+        model, ensemble = RandomHamiltonian(lattice, 6), free(lattice, {"s0": {"Ta": 0.1}})
+        groups, states = Groups.of(lattice, {"pair": [0, 1]}), lattice.enumerate()
     elif name == "three species":
         lattice = chain_lattice((("Sr", "La", "Ba"), 5))
         model, ensemble = RandomHamiltonian(lattice, 4), free(lattice, {"s0": {"La": 0.1}})

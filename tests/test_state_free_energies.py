@@ -1,9 +1,9 @@
 """Free energies of discrete λ states, by Gibbs λ: right, with honest errors, biases taken off.
 
 References are enumerated lattice systems and a harmonic crystal. Free energies are compared in
-units of their reported errors, with fixed seeds. False alarms: 13 refused beyond 3.5 errors (1 in
-160 sets of seeds), and two spreads of 50 z-scores outside 0.75–1.3 (1 in 50 sets). Broken variants
-are refused by the same checks.
+units of their reported errors, with fixed seeds. False alarms: 14 refused beyond 3 errors (one in
+25 sets of seeds), and three spreads of 50 z-scores outside 0.75–1.3 (one set in 40). Broken
+variants are refused by the same checks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gibbs_cases import MixedCrystal, between_case, case, random_state_biases, s
 
 pytestmark = pytest.mark.filterwarnings("ignore:sublattice .* exchanges species of different")
 
-WIDEST_Z = 3.5
+WIDEST_Z = 3.0
 
 
 # ---- free energies -------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def repeats(system, kind=GibbsLambda, n_repeats=50, n_draws=250):
     return np.array(z)
 
 
-@pytest.mark.parametrize("name", ["three species", "two sublattices"])
+@pytest.mark.parametrize("name", ["two species", "three species", "two sublattices"])
 def test_errors_are_honest_over_fifty_repeats(name, record_property):
     z = repeats(case(name))
     spread = z.std(axis=0)

@@ -111,8 +111,7 @@ class DiscreteStates:
 
     def interior(self, states: np.ndarray) -> np.ndarray:
         """Whether any group is in between, bool [...], of states [..., n_groups]."""
-        between: np.ndarray = (np.asarray(states) >= self.n_vertices).any(axis=-1)
-        return between
+        return np.asarray(np.any(np.asarray(states) >= self.n_vertices, axis=-1))
 
     def weights(self, states: np.ndarray) -> np.ndarray:
         """λ of states [..., n_groups]: [..., n_groups, n_species_max]."""

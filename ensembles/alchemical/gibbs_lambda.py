@@ -233,7 +233,8 @@ class GibbsLambda:
         Raises
         ------
         InputError
-            If the occupations do not fit, or the sites of a group hold different species.
+            If the occupations do not fit, the sites of a group hold different species, or starts
+        differ in what the ensemble keeps on the others.
         ModelError
             If a start has no finite energy.
         """
@@ -251,6 +252,7 @@ class GibbsLambda:
             cells += np.asarray(getattr(self.hamiltonian, "cell", lattice.atoms.cell.array))
             positions += np.asarray(getattr(self.hamiltonian, "positions", lattice.atoms.positions))
             positions = crystal.recentred(positions, cells)
+        self._check_rest(held)
         states = self.groups.states(held)
         start = GibbsState(
             held, np.zeros(n), np.full((*held.shape, lattice.n_species_max), np.nan), positions,
@@ -263,6 +265,20 @@ class GibbsLambda:
                 "start from other positions or another occupation"
             )
         return start._replace(energy=energy)
+
+    def _check_rest(self, occupations: np.ndarray) -> None:
+        """Refuse starts whose sites in no group differ in counts that the ensemble keeps."""
+        lattice, rest = self.hamiltonian.lattice, self.groups.group_of_site < 0
+        for name in getattr(unbiased(self.ensemble), "fixed", ()):
+            here = np.zeros(lattice.n_sites, dtype=bool)
+            here[lattice.site_slice(name)] = True
+            held = np.sort(occupations[:, here & rest], axis=1)
+            other = np.flatnonzero((held != held[:1]).any(axis=1))
+            if len(other):
+                raise InputError(
+                    f"start {other[0]} holds other species than start 0 on the sites of {name!r} "
+                    "in no group, whose counts are kept: chains of one run share them"
+                )
 
     def observe(self, state: GibbsState) -> dict[str, np.ndarray]:
         """States of the groups, their weights and the bias, and what moves, to be stored."""

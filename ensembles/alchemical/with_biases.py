@@ -55,6 +55,14 @@ class WithBiases:
         return self.ensemble.lattice
 
     @property
+    def fixed(self) -> tuple[str, ...]:
+        """Sublattices that keep their counts: those of the ensemble on which there is no group."""
+        names = self.lattice.names
+        changing = {names[index] for index in self.biases.groups.sublattice_of_group}
+        kept = tuple(getattr(self.ensemble, "fixed", ()))
+        return tuple(name for name in kept if name not in changing)
+
+    @property
     def temperature(self) -> float:
         """Kelvin."""
         return float(self.ensemble.temperature)
