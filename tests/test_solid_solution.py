@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from alchemc import AlchemicalMACE, Lattice, PairHamiltonian, Relaxed, Sublattice, builders
+from alchemc import (
+    AlchemicalCHGNet,
+    AlchemicalMACE,
+    Lattice,
+    PairHamiltonian,
+    Relaxed,
+    Sublattice,
+    builders,
+)
 from alchemc.analysis import (
     SolidSolution,
     lattice_parameters,
@@ -243,6 +251,19 @@ def test_strain_derivatives_of_lengths_and_volume_are_right(quantity):
     moved = [found.value(quantity, cell @ (np.eye(3) + h * strain)) for h in (-1e-5, 1e-5)]
     slope = (found.by_strain(quantity, cell) * strain).sum()
     assert slope == pytest.approx((moved[1] - moved[0]) / 2e-5, rel=1e-6)
+
+
+def test_chgnet_has_mean_crystals_and_refuses_the_rule_it_lacks():
+    pytest.importorskip("chgnet")
+    atoms = bulk("CeO2", "fluorite", a=5.4)
+    lattice = Lattice(atoms, {"cation": Sublattice("Ce", ("Ce", "Zr"))})
+    model = AlchemicalCHGNet(lattice, device="cpu")
+    found = mean_crystal(model, {"cation": {"Ce": 0.5, "Zr": 0.5}}, fmax=1e-4)
+    assert 5.15 < found.lattice_parameter < 5.47
+    assert found.lengths == pytest.approx(3 * [found.lattice_parameter])
+    with pytest.raises(ModelError, match="mixing is 'paper'; give one of sites") as caught:
+        lattice_parameters(model, [0, 1], mixings=["paper"])
+    assert "\n" not in str(caught.value)
 
 
 # ---- averages over arrangements ------------------------------------------------------------------
