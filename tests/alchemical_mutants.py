@@ -109,8 +109,8 @@ class LearnsInProduction(GibbsLambda):
         return state, info
 
 
-class TakesTheBiasOffTwice(GibbsLambda):
-    """Stores weights with the bias taken off once more than it was put on."""
+class TakesTheBiasOffTheWrongWay(GibbsLambda):
+    """Stores weights times exp(−βB), where exp(+βB) takes the bias off."""
 
     def observe(self, state):
         found = super().observe(state)
@@ -121,7 +121,7 @@ class TakesTheBiasOffTwice(GibbsLambda):
             ],
             axis=1,
         )
-        found["state_log_weight"] = found["state_log_weight"] + self.ensemble.beta * more
+        found["state_log_weight"] = found["state_log_weight"] - 2.0 * self.ensemble.beta * more
         return found
 
 
