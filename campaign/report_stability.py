@@ -146,11 +146,12 @@ def free_energy_section(data: Data) -> Section:
 
 def _free_energies(rows: Sequence[Data], column: str, data: Data) -> Figure:
     """Free energies from the straight line between the ends of every temperature's curve."""
-    series = []
+    series, pure = [], True
     for kelvin in dict.fromkeys(row["temperature"] for row in rows):
         curve = sorted((r for r in rows if r["temperature"] == kelvin), key=lambda r: r[column])
         x = np.array([row[column] for row in curve])
         f = np.array([row["free_energy"] for row in curve])
+        pure &= x[0] == 0.0 and x[-1] == 1.0
         line = f[0] + (x - x[0]) * (f[-1] - f[0]) / (x[-1] - x[0]) if len(x) > 1 else f
         series.append(
             Series(
@@ -162,13 +163,15 @@ def _free_energies(rows: Sequence[Data], column: str, data: Data) -> Figure:
                 converged=[row["converged"] for row in curve],
             )
         )  # fmt: skip
+    name = "ΔF_mix (meV per site)" if pure else "F less the line between its ends (meV per site)"
     return Figure(
         "Free energy against composition",
         _capital(data["axis"] or "fraction"),
-        "F from the line of the ends (meV per site)",
+        name,
         series,
-        "Counted from the straight line between the outermost compositions of each temperature; "
-        "errors are those of F.",
+        "Counted from the straight line between "
+        f"{'the pure ends' if pure else 'the outermost compositions'} of each temperature; errors "
+        "are those of F.",
         x_range=(0.0, 1.0),
     )
 

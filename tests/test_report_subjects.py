@@ -289,7 +289,7 @@ def test_an_unknown_subject_is_told_by_its_statement():
 
 
 def test_figures_for_a_paper_keep_names_numbers_and_labels_apart():
-    name, label = "Pb2ScTaO6, 16 sites, ideal", "F from the line of the ends (meV per site)"
+    name, label = "Pb2ScTaO6, 16 sites, ideal", "F less the line between its ends (meV per site)"
     series = [Series(name, [0.06, 0.12], [1.0, 2.0])]
     drawing = draw_figure(Figure("Scaling", "1 / number of sites", label, series, log="x"))
     drawing.draw_without_rendering()

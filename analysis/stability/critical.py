@@ -112,7 +112,7 @@ def ordering_temperature(
     for one in given:
         if not isinstance(one, Run | TransitionSeries):
             raise InputError(
-                f"{shown(one)} is no run; give those of sample or load_run, or transition_series"
+                f"{shown(one)} is no run; give those of sample or open_run, or transition_series"
             )
     parts = [transition_series(r, order, sublattice) if isinstance(r, Run) else r for r in given]
     sizes = merged(parts)

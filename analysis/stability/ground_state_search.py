@@ -272,7 +272,10 @@ class GroundStates:
                 f"{1000 * self.tolerance:g} meV per site"
             )
             said += ", so at low temperature the crystal unmixes" if least > 0 else ""
-            said += f"; the formation energy of the lowest, {self._called(lowest)}, is {least:.1f}."
+            said += (
+                f"; the formation energy of the lowest, {self._called(lowest)}, is {least:.1f} meV "
+                "per site."
+            )
         else:
             found = [
                 f"{self._called(i)} ({1000 * self.formation_energy_per_site[i]:.1f}, "

@@ -246,8 +246,8 @@ def _mbar(pool: Pool, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _agreement(pool: Pool, solution: Solution) -> None:
     """Refuse a point whose own means differ from those that all points give for it."""
     held = pool.compositions[pool.composition].astype(float).T
-    series = [("energy", pool.enthalpy)]
-    series += [(f"number of {k}", held[n]) for n, (_, k) in enumerate(pool.observed.kinds)]
+    series = [("energy", pool.enthalpy, " eV per cell")]
+    series += [(f"number of {k}", held[n], " per cell") for n, (_, k) in enumerate(pool.observed.kinds)]
     for k, label in enumerate(pool.labels):
         mine = np.flatnonzero(pool.state == k)
         u = pool.reduced(np.array([k]), slice(None))[0]
@@ -255,14 +255,14 @@ def _agreement(pool: Pool, solution: Solution) -> None:
         weights /= weights.sum()
         block = np.unique(pool.block[mine], return_inverse=True)[1]
         limit = student.isf(_CHANCE / len(pool.labels), max(int(block.max()), 1))
-        for what, values in series:
+        for what, values, unit in series:
             expected = float(weights @ values)
             variance = float(weights @ (values - expected) ** 2)
             mean, error = _block_mean(values[mine], block, variance)
             if abs(mean - expected) > limit * error + 1e-6 * max(1.0, abs(mean)):
                 raise ConvergenceError(
                     f"{label} has a mean {what} of {mean:,.6g}, where all points together give "
-                    f"{with_error(expected, error)}: it was sampled in another phase than the "
+                    f"{with_error(expected, error)}{unit}: it was sampled in another phase than the "
                     "stable one, or not long enough; give cut= between the phases, or more draws"
                 )
 
