@@ -173,7 +173,7 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     for name, energy in references.items():
         gas = analysis.gas_potential("O", 2.0 * energy, temperature, pressure=1.0)
         vacancy = analysis.VacancyFormation.of(
-            path.record(temperature), estimate, gas.value, reservoir=gas.statement
+            path.record(temperature), estimate, gas.value, reservoir=gas.name
         )
         found[name] = vacancy.to_dict()
         print(vacancy.statement, flush=True)

@@ -142,10 +142,11 @@ def test_a_ghost_at_the_end_of_its_path_knows_nothing_of_the_crystal(chgnet):
 def test_formation_says_its_reservoir_and_charge():
     ghost = RemovedAtom("O", 15.999, 5.0, 600.0)
     gas = analysis.gas_potential("O", -9.86, 600.0)
-    found = analysis.VacancyFormation(ghost, 9.0, 0.03, gas.value, 0.04, reservoir=gas.statement)
+    found = analysis.VacancyFormation(ghost, 9.0, 0.03, gas.value, 0.04, reservoir=gas.name)
     told = found.to_dict()
     assert "neutral" in told["statement"]
-    assert "half of O2 at 600 K and 1 bar" in told["statement"]
+    assert "half of O2 at 600 K and 1 bar (μ = " in told["statement"]
+    assert gas.statement.startswith(f"{gas.name}: {gas.value:.4f} eV")
     assert told["error_eV"] == pytest.approx(0.05)
     assert {row["term"]: row["error_eV"] for row in told["terms"]}["chemical potential"] == 0.04
     again = RemovedAtom.from_arrays(ghost.to_arrays())

@@ -41,12 +41,16 @@ class GasPotential:
         return self.energy + self.zero_point + self.thermal
 
     @property
+    def name(self) -> str:
+        """What it is of."""
+        return f"half of {self.symbol}2 at {self.temperature:g} K and {self.pressure:g} bar"
+
+    @property
     def statement(self) -> str:
         """What it is, in sentences with numbers."""
         return (
-            f"half of {self.symbol}2 at {self.temperature:g} K and {self.pressure:g} bar: "
-            f"{self.value:.4f} eV, of which {self.energy:.4f} is the energy per atom of the "
-            f"molecule, {self.zero_point:.4f} its zero point and {self.thermal:.4f} temperature "
+            f"{self.name}: {self.value:.4f} eV, of which {self.energy:.4f} is the energy per atom "
+            f"of the molecule, {self.zero_point:.4f} its zero point and {self.thermal:.4f} temperature "
             "and pressure (ideal gas, rigid rotor, harmonic vibration)"
         )
 
