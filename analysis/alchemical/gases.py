@@ -50,8 +50,8 @@ class GasPotential:
         """What it is, in sentences with numbers."""
         return (
             f"{self.name}: {self.value:.4f} eV, of which {self.energy:.4f} is the energy per atom "
-            f"of the molecule, {self.zero_point:.4f} its zero point and {self.thermal:.4f} temperature "
-            "and pressure (ideal gas, rigid rotor, harmonic vibration)"
+            f"of the molecule, {self.zero_point:.4f} its zero point and {self.thermal:.4f} "
+            "temperature and pressure (ideal gas, rigid rotor, harmonic vibration)"
         )
 
 
