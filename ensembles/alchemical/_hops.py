@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ase import units
 from scipy.special import logsumexp
 
 from ...protocols import Generators
@@ -38,9 +39,14 @@ class Hops:
     biases: Biases
     metropolised: bool
 
+    @property
+    def beta(self) -> float:
+        """1/(k_B T) in 1/eV."""
+        return 1.0 / (units.kB * float(self.ensemble.temperature))
+
     def __call__(self, here: Here, state: GibbsState, rngs: Generators) -> tuple[GibbsState, Hop]:
         """Hop in all replicas; two random numbers per replica and group."""
-        rows, beta = np.arange(len(rngs)), self.ensemble.beta
+        rows, beta = np.arange(len(rngs)), self.beta
         states, occupations, energy = state.states.copy(), state.occupations, state.energy
         shape = state.log_weights.shape
         probabilities, log_weights = np.zeros(shape), np.zeros(shape)
@@ -112,7 +118,7 @@ class Hops:
             )
             possible = plain[:, usable][np.isfinite(plain[:, usable])]
             plain = np.where(np.isfinite(plain), plain, possible.min())
-            found.append(-plain.mean(axis=0) / self.ensemble.beta)
+            found.append(-plain.mean(axis=0) / self.beta)
         return np.array(found)
 
     def _beyond_vertices(

@@ -27,8 +27,11 @@ class Here:
         The discrete states.
     mixing
         Rule by which species mix on a site.
-    crystal, positions, cells
-        What moves, [n, n_atoms, 3] and [n, 3, 3]; None where positions are the model's own.
+    moving
+        What moves, and where it is: crystal, positions [n, n_atoms, 3] and cells [n, 3, 3]; None
+        where positions are the model's own.
+    n_replicas
+        n.
     """
 
     def __init__(

@@ -234,7 +234,7 @@ class GibbsLambda:
         ------
         InputError
             If the occupations do not fit, the sites of a group hold different species, or starts
-        differ in what the ensemble keeps on the others.
+            differ in what the ensemble keeps on the others.
         ModelError
             If a start has no finite energy.
         """
@@ -353,14 +353,13 @@ class GibbsLambda:
         Without biases to start from, the first are opposed to the energies of the states at the
         start, averaged over the replicas: one more scan of the groups.
         """
-        gibbs = self
+        gibbs, extra = self, np.zeros((len(rngs), 2), dtype=np.int64)
         infos: list[Info] = []
         since: list[Info] = []
-        if self.dynamics is not None:
-            gibbs = replace(gibbs, dynamics=self.dynamics.resumed())
-        extra = np.zeros((len(rngs), 2), dtype=np.int64)
         if n and self.flatten and self._flattening is None:
             gibbs, extra = self._guessed(state)
+        if gibbs.dynamics is not None:
+            gibbs = replace(gibbs, dynamics=gibbs.dynamics.resumed())
         for step in range(1, n + 1):
             state, info, moves, report, hop = gibbs._advance(state, rngs)  # noqa: SLF001
             infos.append(
