@@ -163,11 +163,10 @@ def _free_energies(rows: Sequence[Data], column: str, data: Data) -> Figure:
                 converged=[row["converged"] for row in curve],
             )
         )  # fmt: skip
-    name = "ΔF_mix (meV per site)" if pure else "F less the line between its ends (meV per site)"
     return Figure(
         "Free energy against composition",
         _capital(data["axis"] or "fraction"),
-        name,
+        f"{'ΔF_mix' if pure else 'F less the line between its ends'} (meV per site)",
         series,
         "Counted from the straight line between "
         f"{'the pure ends' if pure else 'the outermost compositions'} of each temperature; errors "

@@ -247,7 +247,9 @@ def _agreement(pool: Pool, solution: Solution) -> None:
     """Refuse a point whose own means differ from those that all points give for it."""
     held = pool.compositions[pool.composition].astype(float).T
     series = [("energy", pool.enthalpy, " eV per cell")]
-    series += [(f"number of {k}", held[n], " per cell") for n, (_, k) in enumerate(pool.observed.kinds)]
+    series += [
+        (f"number of {k}", held[n], " per cell") for n, (_, k) in enumerate(pool.observed.kinds)
+    ]
     for k, label in enumerate(pool.labels):
         mine = np.flatnonzero(pool.state == k)
         u = pool.reduced(np.array([k]), slice(None))[0]
@@ -262,8 +264,8 @@ def _agreement(pool: Pool, solution: Solution) -> None:
             if abs(mean - expected) > limit * error + 1e-6 * max(1.0, abs(mean)):
                 raise ConvergenceError(
                     f"{label} has a mean {what} of {mean:,.6g}, where all points together give "
-                    f"{with_error(expected, error)}{unit}: it was sampled in another phase than the "
-                    "stable one, or not long enough; give cut= between the phases, or more draws"
+                    f"{with_error(expected, error)}{unit}: it was sampled in another phase than "
+                    "the stable one, or not long enough; give cut= between the phases, or more draws"
                 )
 
 
