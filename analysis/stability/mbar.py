@@ -265,7 +265,8 @@ def _agreement(pool: Pool, solution: Solution) -> None:
                 raise ConvergenceError(
                     f"{label} has a mean {what} of {mean:,.6g}, where all points together give "
                     f"{with_error(expected, error)}{unit}: it was sampled in another phase than "
-                    "the stable one, or not long enough; give cut= between the phases, or more draws"
+                    "the stable one, or not long enough; give cut= between the phases, or more "
+                    "draws"
                 )
 
 
