@@ -469,6 +469,8 @@ def test_starts_that_do_not_fit_are_refused():
         switching_of(CASE).run(np.stack([CASE.start] * 2), n_chains=3)
     moving = Switching(PATH, TEMPERATURE, n_steps=2, dynamics=HMC())
     structures = moving.moves.starts(START, 2)
+    with pytest.raises(InputError, match="bind the energy model to them"):
+        switching_of(CASE).run(structures, n_chains=2)
     wrong = structures._replace(positions=structures.positions[:, :3])
     with pytest.raises(InputError, match=r"positions have shape \(2, 3, 3\)"):
         moving.run(wrong, n_chains=2)

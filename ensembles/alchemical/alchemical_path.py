@@ -37,8 +37,10 @@ class AlchemicalPath(PathBase):
               λ_\text{initial})_{gk}
 
     With ``mixing="energies"`` the energies of the two ends are interpolated, as in `MixturePath`:
-    two plain evaluations per configuration, of any energy model, and U_s follows at every s. All
-    three begin and end in the same energies, so that the free-energy difference is the same:
+    two plain evaluations per configuration, of any energy model, and U_s follows at every s. Where
+    positions stand still, they cost less than one energy between species of the alchemical MACE;
+    where forces are needed, more. All three begin and end in the same energies, so that the
+    free-energy difference is the same:
 
     .. math:: ΔF = −k_BT \ln \frac{\sum_x e^{−βE(\text{final}, x)}}
               {\sum_x e^{−βE(\text{initial}, x)}}

@@ -135,6 +135,11 @@ class Moves:
             raise InputError(f"n_chains is {shown(n_chains)}; give a whole number, 1 or more")
         places = None
         if isinstance(given, Structures):
+            if self.dynamics is None and given.positions.shape[1]:
+                raise InputError(
+                    "positions stand still without a dynamics: bind the energy model to them by "
+                    "path.at(positions, cell), or give occupations alone"
+                )
             places = _tiled(given.positions, n_chains), _tiled(given.cells, n_chains)
             given = given.occupations
         occupations = _tiled(self.path.prepared(given), n_chains)

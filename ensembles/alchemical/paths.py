@@ -40,8 +40,18 @@ class Path(Protocol):
         ...
 
     @property
+    def hamiltonian(self) -> Any:
+        """An energy model of the path, for the positions and the cell that it is bound to."""
+        ...
+
+    @property
     def movable(self) -> Lattice:
-        """The sites whose occupation the path leaves alone, so that a kernel may move it."""
+        """Lattice of the sites whose occupation the path leaves alone: a kernel may move it."""
+        ...
+
+    @property
+    def movable_sites(self) -> np.ndarray:
+        """Indices of these sites in ``lattice``."""
         ...
 
     @property

@@ -205,7 +205,9 @@ class OptimisedSchedule:
         Parameters
         ----------
         windows
-            Equilibrium windows, drawn by the moves that a step of the protocol will make.
+            Equilibrium windows, drawn by the moves that a step of the protocol will make. (`HMC`
+            finds a step size for every window, but one for a whole protocol: τ is then that of
+            the windows.)
         """
         times = np.array([statistics.autocorrelation_time(one.T) for one in windows.slopes])
         memory = np.where(np.isfinite(times), times, 1.0)

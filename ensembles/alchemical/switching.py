@@ -93,7 +93,8 @@ class Switching:
     dynamics
         `HMC` or `Langevin` for positions; one block follows every change of s but the last.
     kernel
-        Kernel for occupations, made on ``path.model(0.0)``.
+        Kernel for occupations, made on ``path.model(0.0)`` and used as it is: tune it before, by
+        ``warm_up``, where it can be tuned.
     kernel_steps
         Its steps after every change of s but the last.
     equilibration
