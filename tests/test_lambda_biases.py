@@ -235,6 +235,17 @@ def test_the_gain_falls_as_one_over_t_once_all_states_were_visited():
     assert change == pytest.approx(-2 * KT / 21, rel=1e-9)
 
 
+def test_a_long_way_to_a_flat_landscape_does_not_delay_what_follows():
+    states = DiscreteStates(Groups.of(LATTICE, {"a": [2]}))
+    flattening, here = start(states), states.weights(np.array([[0]]))
+    for _ in range(300):
+        flattening = flattening.after(np.array([[[1.0, 0.0, 0.0]]]), here)
+    assert flattening.gain == 0.5
+    for _ in range(30):
+        flattening = flattening.after(np.full((1, 1, 3), [0.5, 0.5, 0.0]), here)
+    assert flattening.gain < 0.5
+
+
 def test_a_first_guess_opposes_the_energies():
     states = DiscreteStates(GROUPS, between=1)
     energies = np.random.default_rng(0).normal(size=states.usable.shape)

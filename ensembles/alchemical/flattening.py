@@ -16,6 +16,7 @@ from .groups import Groups
 __all__ = ["Flattening"]
 
 _FLAT = 0.5
+_REMEMBERED = 10.0  # times the number of states, in steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,8 @@ class Flattening:
     C⁻¹(f − f̄) of state k is its indicator divided by 1/S, and the update is that of self-adjusted
     mixture sampling (Tan 2017, doi:10.1080/10618600.2015.1113975). γ starts at 1/S, a change of
     about k_BT where a chain stands still, and is halved whenever every state of every group has had
-    half its share since the last time; below 1/t it no longer counts (Belardinelli and Pereyra
-    2007, doi:10.1103/PhysRevE.75.046701).
+    half its share since the last time (of long waits the latest part); below 1/t it no longer
+    counts (Belardinelli and Pereyra 2007, doi:10.1103/PhysRevE.75.046701).
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ class Flattening:
     couplings
         Whether pairs of groups are flattened, too.
     steps, gain, since, visits
-        t; γ; steps since γ was halved, and what every state has had since, [n_groups, n_states].
+        t; γ; steps that count towards halving γ, and what every state has had in them,
+        [n_groups, n_states].
     """
 
     biases: Biases
@@ -61,7 +63,7 @@ class Flattening:
     couplings: bool = False
     steps: int = 0
     gain: float = 0.0
-    since: int = 0
+    since: float = 0.0
     visits: np.ndarray | None = None
     _spreads: tuple[list[Spread], list[Spread]] = field(default=((), ()), repr=False)  # type: ignore[assignment]
 
@@ -121,10 +123,12 @@ class Flattening:
             for name, values in coupled(self.groups, self._spreads[1], weights).items():
                 added[name] = added.get(name, 0.0) + kT * rate * values
         visits = shares if self.visits is None else self.visits + shares
-        since = self.since + 1
+        since = self.since + 1.0
         expected = since / self.usable.sum(axis=1, keepdims=True)
         if (np.where(self.usable, visits, np.inf) >= _FLAT * expected).all():
-            gain, visits, since = 0.5 * gain, np.zeros_like(visits), 0
+            gain, visits, since = 0.5 * gain, np.zeros_like(visits), 0.0
+        elif since * self.largest_gain >= _REMEMBERED:  # what was visited long ago tells nothing
+            visits, since = 0.5 * visits, 0.5 * since
         return replace(
             self, biases=self.biases.plus(**added), steps=steps, gain=gain, since=since,
             visits=visits,
@@ -153,6 +157,6 @@ class Flattening:
             biases=self.biases.with_arrays(arrays["biases"]),
             steps=int(arrays["steps"]),
             gain=float(arrays["gain"]),
-            since=int(arrays["since"]),
+            since=float(arrays["since"]),
             visits=np.asarray(arrays["visits"]),
         )
