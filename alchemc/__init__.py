@@ -22,6 +22,7 @@ _HOME = {
     "DiscreteLangevin": "alchemc.sampler",
     "GibbsWithGradients": "alchemc.sampler",
     "HybridMD": "alchemc.ensembles",
+    "LambdaDynamics": "alchemc.ensembles",
     "Lattice": "alchemc.lattice",
     "Mixture": "alchemc.sampler",
     "PairHamiltonian": "alchemc.potentials",

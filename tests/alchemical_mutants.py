@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from unittest import mock
 
 import numpy as np
 
 from alchemc.analysis import SolidFreeEnergy, SubstitutionFreeEnergy, VacancyFormation
 from alchemc.ensembles import Biases, GibbsLambda
-from alchemc.ensembles.alchemical import Switching, WindowSampling, _hops
+from alchemc.ensembles.alchemical import (
+    CompactMap,
+    LambdaDynamics,
+    SoftmaxMap,
+    Switching,
+    WindowSampling,
+    _hops,
+)
 from alchemc.ensembles.alchemical.flattening import Flattening
+from alchemc.ensembles.alchemical.integrators import LambdaIntegrator
 
 
 class CentreForgotten(SolidFreeEnergy):
@@ -183,3 +192,43 @@ class SlopesOfTheNextWindow(WindowSampling):
     def _moved(self, state, rngs):
         shifted = dataclasses.replace(self, couplings=[*self.places[1:-1], 1.0 - 1e-5, 1.0])
         return WindowSampling._moved(shifted, state, rngs)
+
+
+class DensityWithoutJacobian(CompactMap):
+    """Gives the density in ln(λ_k/λ_m) for that in λ."""
+
+    def density(self, weights):
+        return super().density(weights) * weights.prod(axis=-1)
+
+
+class UniformDensity(CompactMap):
+    """Takes λ to be uniform on the simplex at zero potential."""
+
+    def density(self, weights):
+        return np.full(weights.shape[:-1], float(math.factorial(weights.shape[-1] - 1)))
+
+
+class MeasureWithoutJacobian(SoftmaxMap):
+    """Takes the Gamma density of exp θ for the density of θ."""
+
+    def log_measure(self, theta):
+        return super().log_measure(theta) - theta
+
+    def log_measure_slopes(self, theta):
+        return super().log_measure_slopes(theta) - 1.0
+
+
+class Unadjusted(LambdaIntegrator):
+    """Accepts every move, so that the time step biases what λ does."""
+
+    def _settled(self, here, there, chance, uniforms):
+        return super()._settled(here, there, np.ones_like(chance), uniforms)
+
+
+class UnnormalisedNear(LambdaDynamics):
+    """Leaves the normaliser Z_x of k(θ|x) out of the acceptance."""
+
+    def _log_k(self, theta, allowed, states):
+        log_z = np.broadcast_to(self.hand_over.log_z, (len(states), *self.hand_over.log_z.shape))
+        own = np.take_along_axis(log_z, states[:, :, None], axis=2)[:, :, 0]
+        return super()._log_k(theta, allowed, states) + own.sum(axis=1)

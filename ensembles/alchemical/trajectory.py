@@ -1,0 +1,359 @@
+"""Continuous λ in time: Langevin trajectories between the species, flattened on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from ase import units
+
+from ...errors import InputError
+from ...protocols import Generators
+from ...streams import spawn_generators
+from ...sublattice import is_number, is_whole, shown
+from ..dynamics.step_size import StepSize
+from ._terms import Spread, features, terms
+from .arrangements import Arrangements, kept_by
+from .biases import Biases
+from .groups import Groups
+from .hand_over import HandOver
+from .integrators import LambdaIntegrator
+from .maps import CompactMap, SimplexMap
+from .masses import curvature_masses
+from .mixed import MixedModel
+from .surface import Measure, Potential, Surface, plain_measure
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["LambdaTrajectory"]
+
+FIRST_STEP = 0.3
+REFERENCE_DRAWS = 20_000
+
+
+class _Place(NamedTuple):
+    """θ of replicas and what is known there."""
+
+    theta: np.ndarray
+    occupations: np.ndarray
+
+
+@dataclass(frozen=True)
+class LambdaTrajectory:
+    r"""Langevin dynamics of the λ of groups of sites, at fixed positions.
+
+    The weight over θ is
+
+    .. math:: \exp(−β[E(λ(θ)) − Σ_k μ_k N_k(λ) + Σ_k q_k N_k(λ)^2 + B(λ)])\, m(θ),
+
+    μ and q those of the ensemble, B the biases, and m the measure of the map. Of what the ensemble
+    keeps (species counts), λ keeps near: m is multiplied by the probability that vertices drawn by
+    λ have the right totals (`HandOver`). Vertices themselves are sampled by `LambdaDynamics`; a
+    trajectory shows what lies between them, and flattens it.
+
+    ``adjusted`` trajectories accept or refuse every move and have this weight exactly. Unadjusted
+    ones are Langevin dynamics in the splitting OBABO (Bussi and Parrinello 2007,
+    doi:10.1103/PhysRevE.75.056707), continuous in time and biased by the time step, of the order of
+    its square. Velocities are drawn anew at every stored draw.
+
+    Parameters
+    ----------
+    hamiltonian
+        Energy model with ``mixed_energy``.
+    ensemble
+        One that has a temperature, as for `LambdaDynamics`.
+    groups
+        Sites that share a λ; each site by itself if not given.
+    simplex
+        `CompactMap` or `SoftmaxMap`.
+    integrator
+        ``"underdamped"`` or ``"overdamped"``, and steps per draw.
+    adjusted
+        Whether moves may be refused.
+    step
+        Time step, in units in which the free coordinates swing about once in 2π; tuned in warm-up
+        if not given, and halved where nothing is refused.
+    biases
+        Added to E; of the same groups.
+    mixing
+        ``"sites"`` or ``"paper"``.
+
+    Raises
+    ------
+    InputError
+        As for `LambdaDynamics`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from alchemc import PairHamiltonian, SemiGrandCanonical, builders
+    >>> from alchemc.ensembles.alchemical import Groups, LambdaTrajectory
+    >>> lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.98, size=(2, 2, 2))
+    >>> unlike_bonds = PairHamiltonian(lattice, [np.array([[0.0, -0.01], [-0.01, 0.0]])])
+    >>> one = LambdaTrajectory(unlike_bonds, SemiGrandCanonical(lattice, 1000.0, {"Zr": 0.0}),
+    ...                        groups=Groups.whole(lattice))
+    >>> found = one.run(np.zeros(8, int), n_draws=20, n_replicas=2, warmup=20, seed=1)
+    >>> found["lambda"].dims, found.slope.units
+    (('draw', 'chain', 'group', 'species'), 'eV')
+    """
+
+    hamiltonian: Any
+    ensemble: Any
+    groups: Groups | None = None
+    simplex: SimplexMap = field(default_factory=CompactMap)
+    integrator: LambdaIntegrator = field(default_factory=LambdaIntegrator)
+    adjusted: bool = True
+    step: float | None = None
+    biases: Biases | None = None
+    mixing: str = "sites"
+
+    def __post_init__(self) -> None:
+        groups = Groups.each_site(self.hamiltonian.lattice) if self.groups is None else self.groups
+        object.__setattr__(self, "groups", groups)
+        if not isinstance(self.simplex, SimplexMap):
+            raise InputError(
+                f"simplex is {self.simplex!r}; give CompactMap() or SoftmaxMap(), with its numbers"
+            )
+        if not isinstance(self.integrator, LambdaIntegrator):
+            raise InputError(f"integrator is {self.integrator!r}; give a LambdaIntegrator")
+        if self.integrator.kind == "hmc" and not self.adjusted:
+            raise InputError(
+                "unadjusted dynamics are Langevin dynamics: give LambdaIntegrator of kind "
+                '"underdamped" or "overdamped"'
+            )
+        if self.step is not None and (not is_number(self.step) or self.step <= 0):
+            raise InputError(f"step is {shown(self.step)}; give a number above 0")
+        if self.biases is not None and self.biases.groups != groups:
+            raise InputError("the biases are of other groups: make them of those given here")
+        _ = self._potential, self._arrangements
+
+    # ---- what it is made of ----------------------------------------------------------------
+
+    @cached_property
+    def _model(self) -> MixedModel:
+        assert self.groups is not None  # noqa: S101  (__post_init__)
+        return MixedModel(self.hamiltonian, self.groups, self.mixing)
+
+    @cached_property
+    def _potential(self) -> Potential:
+        return Potential(self._model, self.ensemble, self.biases)
+
+    @cached_property
+    def _arrangements(self) -> Arrangements:
+        assert self.groups is not None  # noqa: S101  (__post_init__)
+        return Arrangements(self.groups, kept_by(self.ensemble, self.groups))
+
+    def _surface(self, occupations: np.ndarray, totals: list[np.ndarray]) -> Surface:
+        allowed = self._model.groups.allowed
+        everywhere = np.broadcast_to(allowed, (len(occupations), *allowed.shape))
+        measure: Measure = plain_measure(self.simplex, allowed)
+        if self._arrangements.blocks:
+            hand_over = HandOver(self.simplex, self._arrangements, np.ones(allowed.shape))
+
+            def measure(theta: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                here = [total[rows] for total in totals]
+                return hand_over.measure(theta, everywhere[rows], here)
+
+        return Surface(self._potential, self.simplex, measure, occupations, everywhere)
+
+    # ---- runs ------------------------------------------------------------------------------
+
+    def run(
+        self,
+        occupations: np.ndarray,
+        *,
+        n_draws: int,
+        n_replicas: int = 1,
+        warmup: int = 0,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """Run trajectories that start near the vertex of an occupation.
+
+        Parameters
+        ----------
+        occupations
+            [n_sites]; what the sites in no group keep, and what is kept of the others.
+        n_draws
+            Stored points per chain, ``integrator.n_steps`` steps apart.
+        n_replicas
+            Chains.
+        warmup
+            Draws before, in which the step is tuned.
+        seed
+            Chain c draws from child c of its SeedSequence.
+
+        Returns
+        -------
+        Dataset with dims (draw, chain, group, species): ``lambda``; ``slope`` ∂E/∂λ in eV;
+        ``energy`` E(λ) of the model in eV and ``bias`` in eV, [draw, chain]; species that a group
+        may not hold are NaN. Attributes: temperature (K), map and its number, step, acceptance of
+        the moves, evaluations, ``adjusted``.
+        """
+        for name, value, least in (("n_draws", n_draws, 1), ("warmup", warmup, 0)):
+            if not is_whole(value, least=least):
+                raise InputError(f"{name} is {shown(value)}; give a whole number, {least} or more")
+        rngs = spawn_generators(seed, n_replicas)
+        place = self._start(occupations, rngs)
+        masses = self._masses()
+        size, place, _ = self._tuned(place, masses, rngs, warmup)
+        surface = self._of(place)
+        stored: dict[str, list[np.ndarray]] = {n: [] for n in ("lambda", "slope", "energy", "bias")}
+        chances = []
+        for _ in range(n_draws):
+            place, chance = self._moved(surface, place, masses, size, rngs)
+            chances.append(chance.mean())
+            self._store(stored, place)
+        attributes = {
+            "temperature": 1.0 / (units.kB * self._potential.beta),
+            "map": self.simplex.name,
+            "map_number": float(getattr(self.simplex, "c", getattr(self.simplex, "a", np.nan))),
+            "step": size,
+            "acceptance": float(np.mean(chances)),
+            "adjusted": int(self.adjusted),
+            "kept": int(bool(self._arrangements.blocks)),
+            "gradient_calls": int(surface.calls.sum()) + n_draws * n_replicas,
+        }
+        return self._dataset({n: np.array(v) for n, v in stored.items()}, attributes)
+
+    def flattened(
+        self, occupations: np.ndarray, *, n_updates: int, n_replicas: int = 8, seed: int = 0
+    ) -> LambdaTrajectory:
+        r"""Learn biases under which λ is distributed as at zero potential; frozen in what returns.
+
+        The coefficients of the linear, quadratic and end-point terms of every group go by
+        k_BT C⁻¹(f̄_t − f̄)/t^0.7, with the mean f̄_t of their features over the replicas at update t
+        and f̄ and C their mean and covariance at zero potential: where it comes to rest, all means
+        agree (stochastic approximation: Robbins and Monro 1951, doi:10.1214/aoms/1177729586; the
+        convex functional behind it: Valsson and Parrinello 2014,
+        doi:10.1103/PhysRevLett.113.090601).
+
+        Parameters
+        ----------
+        occupations, n_replicas, seed
+            As for ``run``.
+        n_updates
+            One after every draw.
+        """
+        groups = self._model.groups
+        rngs = spawn_generators(seed, n_replicas)
+        place, masses = self._start(occupations, rngs), self._masses()
+        size, place, _ = self._tuned(place, masses, rngs, min(n_updates, 50))
+        spreads = [self._reference(g) for g in range(groups.n_groups)]
+        kT = 1.0 / self._potential.beta
+        biases = mean = self.biases or Biases(groups)
+        current = replace(self, biases=biases)
+        for update in range(1, n_updates + 1):
+            surface = current._of(place)  # noqa: SLF001
+            place, _ = current._moved(surface, place, masses, size, rngs)  # noqa: SLF001
+            seen = features(self.simplex.weights(place.theta, groups.allowed)).mean(axis=0)
+            excess = np.array(
+                [spread.excess(one) for spread, one in zip(spreads, seen, strict=True)]
+            )
+            changed = terms(groups, kT * update**-0.7 * excess)
+            biases = biases.plus(**changed)
+            current = replace(current, biases=biases)
+            late = update - n_updates // 2
+            mean = biases if late <= 0 else _towards(mean, biases, 1.0 / (late + 1))
+        return replace(self, biases=mean)
+
+    def _reference(self, group: int) -> Spread:
+        """Mean and covariance of the features of a group at zero potential."""
+        allowed = self._model.groups.allowed[group]
+        rng = np.random.Generator(np.random.PCG64(0))
+        theta = self.simplex.draw_measure((REFERENCE_DRAWS, len(allowed)), rng)
+        return Spread.of(features(self.simplex.weights(theta, allowed)))
+
+    # ---- parts of a run --------------------------------------------------------------------
+
+    def _start(self, occupations: np.ndarray, rngs: Generators) -> _Place:
+        """θ near the vertex that the groups hold."""
+        checked = np.array(self.hamiltonian.lattice.check(occupations), dtype=np.int8)
+        if checked.ndim != 1:
+            raise InputError(f"the occupation has shape {checked.shape}: give one, [n_sites]")
+        starts = np.tile(checked, (len(rngs), 1))
+        groups = self._model.groups
+        hand_over = HandOver(self.simplex, self._arrangements, np.ones(groups.allowed.shape))
+        allowed = np.broadcast_to(groups.allowed, (len(rngs), *groups.allowed.shape))
+        return _Place(hand_over.draw_theta(groups.states(starts), allowed, rngs), starts)
+
+    def _of(self, place: _Place) -> Surface:
+        groups = self._model.groups
+        return self._surface(
+            place.occupations, self._arrangements.totals(groups.states(place.occupations))
+        )
+
+    def _masses(self) -> np.ndarray:
+        groups = self._model.groups
+        found, _ = curvature_masses(self.hamiltonian, groups, self.simplex, self._potential.beta)
+        return found[groups.allowed]
+
+    def _tuned(
+        self, place: _Place, masses: np.ndarray, rngs: Generators, n: int
+    ) -> tuple[float, _Place, StepSize]:
+        """Time step, and where its tuning came to."""
+        step = StepSize.at(FIRST_STEP if self.step is None else self.step)
+        surface, adjusted = self._of(place), replace(self, adjusted=True)
+        for _ in range(n):
+            place, chance = adjusted._moved(  # noqa: SLF001
+                surface, place, masses, step.size, rngs
+            )
+            if self.step is None:
+                step = step.after(float(chance.mean()), self.integrator.target)
+        size = step.settled().size
+        return (size if self.adjusted or self.step is not None else 0.5 * size), place, step
+
+    def _moved(
+        self,
+        surface: Surface,
+        place: _Place,
+        masses: np.ndarray,
+        size: float,
+        rngs: Sequence[np.random.Generator],
+    ) -> tuple[_Place, np.ndarray]:
+        """One stretch of the trajectory of every replica."""
+        _, end, chance = self.integrator.run(
+            surface, surface.flat(place.theta), masses, size, rngs, adjusted=self.adjusted
+        )
+        return place._replace(theta=surface.theta(end.place)), chance
+
+    def _store(self, stored: dict[str, list[np.ndarray]], place: _Place) -> None:
+        groups = self._model.groups
+        weights = self.simplex.weights(place.theta, groups.allowed)
+        energy, slope, _ = self._model.evaluate_all(weights, place.occupations)
+        stored["lambda"].append(np.where(groups.allowed, weights, np.nan))
+        stored["slope"].append(np.where(groups.allowed, slope, np.nan))
+        stored["energy"].append(energy)
+        bias = np.zeros(len(energy)) if self.biases is None else self.biases.energy(weights)
+        stored["bias"].append(bias)
+
+    def _dataset(self, arrays: dict[str, np.ndarray], attributes: dict[str, Any]) -> xr.Dataset:
+        import xarray as xr  # noqa: PLC0415  (slow to import)
+
+        what = {
+            "lambda": ("weight of the species in the group", "1"),
+            "slope": ("∂E/∂λ", "eV"),
+            "energy": ("energy of the model at λ", "eV"),
+            "bias": ("energy of the bias at λ", "eV"),
+        }
+        dims = ("draw", "chain", "group", "species")
+        variables = {
+            name: (
+                dims[: values.ndim],
+                values,
+                {"long_name": what[name][0], "units": what[name][1]},
+            )
+            for name, values in arrays.items()
+        }
+        return xr.Dataset(
+            variables, coords={"group": list(self._model.groups.names)}, attrs=attributes
+        )
+
+
+def _towards(mean: Biases, biases: Biases, share: float) -> Biases:
+    """Return the running mean of biases."""
+    one, other = mean.to_arrays(), biases.to_arrays()
+    return biases.with_arrays({n: one[n] + share * (other[n] - one[n]) for n in one})
