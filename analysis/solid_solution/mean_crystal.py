@@ -222,7 +222,7 @@ def evaluate(
         positions=rest.positions,
         lengths=shape.lengths(rest.cell),
         lattice_parameter=shape.value("lattice_parameter", rest.cell),
-        bulk_modulus=modulus / GPa,
+        bulk_modulus=float(modulus) / GPa,
         calls=relaxation.calls,
         gradients={name: gradients[name] for name in wanted},
     )
