@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from alchemc import Canonical, ChargeNeutral, sample
+from alchemc import AlchemicalMACE, Canonical, ChargeNeutral, builders, sample
 from alchemc.campaign.checkpoint import Checkpoint
 from alchemc.campaign.engine import _joined, _split
 from alchemc.ensembles import HMC, NPT, Biases, GibbsLambda
 from alchemc.ensembles.alchemical import Groups
+from alchemc.ensembles.alchemical.with_biases import WithBiases
 from alchemc.errors import InputError
 from alchemc.sampler import (
     GibbsWithGradients,
@@ -251,6 +252,26 @@ def test_the_energy_of_a_state_is_that_of_its_positions_and_its_states():
     assert met == {0, 1, 2}
 
 
+@pytest.mark.slow
+def test_states_between_species_of_a_learned_potential_have_its_mixed_energies():
+    lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=4.0, size=(1, 1, 1))
+    mace = AlchemicalMACE(lattice, "bundled", device="cpu")
+    kernel = GibbsLambda(
+        mace, Canonical(lattice, 2000.0), Groups.whole(lattice), between=3,
+        dynamics=HMC(step=2.0, n_steps=2, pressure=0.0),
+    )  # fmt: skip
+    rngs = spawn_generators(4, 2)
+    kernel, state, _ = warm_up(kernel, kernel.init(np.array([[0], [1]]), rngs), rngs, 3)
+    state, info = kernel.step(state, rngs)
+    for row, (k,) in enumerate(state.states):
+        there = mace.at(state.positions[row], state.cells[row])
+        expected = there.mixed_energy(kernel.states.table[[k]], forces=False, stress=False).energy
+        assert state.energy[row] == pytest.approx(expected, abs=1e-8)
+    assert np.ptp(np.linalg.det(state.cells)) > 0
+    # Force calls of the trajectory and the volume move; energies of the species, and of λ.
+    assert (info.energy_calls + info.gradient_calls == 3 + 1 + 4).all()
+
+
 def test_biases_are_frozen_after_the_warm_up():
     kernel, starts = some_kernel("two sublattices")
     rngs = spawn_generators(4, len(starts))
@@ -311,6 +332,25 @@ def test_another_temperature_flattens_on_from_the_biases_there_are():
     assert np.array_equal(there.biases.linear, tuned.biases.linear)
     _, _, report = warm_up(there, state, rngs, 7)
     assert report.parameters["flattening_steps"] == 7
+
+
+def test_slopes_of_the_biased_weight_are_its_changes_when_a_group_turns():
+    system = case("two sublattices")
+    target = WithBiases(system.ensemble, random_state_biases(system.groups, 3))
+    before = np.array([[0, 0, 1, 2, 1, 0]])
+    none = np.zeros((1, 6, 3))
+    slopes = target.log_density_gradient(none, before)[0]
+    for sites, new in (([0, 1], 1), ([4], 2)):
+        after = before.copy()
+        after[0, sites] = new
+        change = target.log_density(np.zeros(1), after) - target.log_density(np.zeros(1), before)
+        found = slopes[sites, new] - slopes[sites, before[0, sites]]
+        assert found.sum() == pytest.approx(change[0], abs=1e-12)
+    broken = before.copy()
+    broken[0, 0] = 1
+    assert target.log_density(np.zeros(1), broken)[0] == -np.inf
+    assert target.fixed == ()
+    assert WithBiases(Canonical(system.model.lattice, 300.0), target.biases).fixed == ()
 
 
 # ---- refusals ------------------------------------------------------------------------------
