@@ -21,8 +21,9 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before any library starts threads that would wait busily
 
 import argparse
+import dataclasses
 import json
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,11 @@ from alchemc import (
     analysis,
     builders,
 )
+from alchemc.alchemical_records import Works
 from alchemc.ensembles import HMC, FrenkelLaddPath, Langevin, VacancyPath
 from alchemc.ensembles.alchemical import AlchemicalPath, Groups, Switching, spring_constants
 from alchemc.ensembles.alchemical.frenkel_ladd import reference_path, thermal_positions
+from alchemc.solid_records import HeldReference
 
 RESULT = Path(__file__).parent / "results" / "alchemical_free_energies.json"
 STEPS = 24  # changes of s in a protocol, each followed by a trajectory
@@ -48,8 +51,13 @@ HEAVY = {"masses": "equal"}  # of trajectories only: no average over positions k
 MGO_ENTHALPY = -6.235  # eV per formula unit, 298 K: −601.6 kJ/mol (NIST–JANAF)
 
 
-def save(keep, name, works):
-    np.savez(keep / f"{name}.npz", **works.to_arrays())
+def kept(keep, name, kind, make):
+    """Return a record from the folder, or make it and store it there first."""
+    path = keep / f"{name}.npz"
+    if not path.exists():
+        np.savez(path, **make().to_arrays())
+    with np.load(path) as arrays:
+        return kind.from_arrays(dict(arrays))
 
 
 def told(found, works, **more):
@@ -106,13 +114,14 @@ def substitution(case, temperature, keep):
 
 def alchemical(name, keep, mace, groups, species, ends, temperature):
     path = AlchemicalPath(mace, groups, *species)
-    dynamics = HMC(step=5.0, n_steps=4, **HEAVY)
     switching = Switching(
-        path, temperature, STEPS, "smooth step", dynamics, equilibration=15, warmup=20
-    )
-    begin = time.perf_counter()
-    works = switching.run(ends[0], n_chains=4, n_rounds=2, seed=1)
-    save(keep, f"{name}-alchemical", works)
+        path, temperature, STEPS, "smooth step", HMC(step=5.0, n_steps=4, **HEAVY),
+        equilibration=15, warmup=20,
+    )  # fmt: skip
+    works = kept(
+        keep, f"{name}-alchemical", Works,
+        lambda: switching.run(ends[0], n_chains=8, n_rounds=3, seed=1),
+    )  # fmt: skip
     estimate = analysis.switching_free_energy(works)
     masses = [mace.lattice.to_atoms(end).get_masses() for end in ends]
     changed = masses[0] != masses[1]
@@ -120,31 +129,32 @@ def alchemical(name, keep, mace, groups, species, ends, temperature):
         estimate.free_energy, estimate.error, masses[0][changed], masses[1][changed], temperature,
         path.label,
     )  # fmt: skip
-    return told(found, works, switching=estimate.to_dict(), seconds=time.perf_counter() - begin)
+    return told(found, works, switching=estimate.to_dict())
 
 
 def absolute(name, keep, mace, occupation, temperature):
-    begin = time.perf_counter()
     dynamics = HMC(step=5.0, n_steps=4, **HEAVY)
-    thermal = thermal_positions(
-        mace, occupation, temperature, dynamics=dynamics, n_draws=40, warmup=25, n_replicas=3,
-        seed=2,
-    )  # fmt: skip
-    path = reference_path(mace, occupation, thermal, temperature)
-    switching = Switching(
-        path, temperature, STEPS, "smooth step", thermal.dynamics, equilibration=15, warmup=5
-    )
-    works = switching.run(thermal.last(), n_chains=3, n_rounds=2,
-                          seed=3)  # fmt: skip
-    save(keep, f"{name}-frenkel-ladd", works)
+
+    def switched():
+        thermal = thermal_positions(
+            mace, occupation, temperature, dynamics=dynamics, n_draws=40, warmup=25, n_replicas=3,
+            seed=2,
+        )  # fmt: skip
+        path = reference_path(mace, occupation, thermal, temperature)
+        kept(keep, f"{name}-reference", HeldReference, lambda: path.reference.record(temperature))
+        switching = Switching(
+            path, temperature, STEPS, "smooth step", thermal.dynamics, equilibration=15, warmup=5
+        )
+        works = switching.run(thermal.last(), n_chains=3, n_rounds=2, seed=3)
+        return dataclasses.replace(works, calls=works.calls + thermal.calls)
+
+    works = kept(keep, f"{name}-frenkel-ladd", Works, switched)
+    with np.load(keep / f"{name}-reference.npz") as arrays:
+        held = HeldReference.from_arrays(dict(arrays))
     estimate = analysis.switching_free_energy(works)
-    solid = analysis.SolidFreeEnergy.of(path.reference.record(temperature), estimate)
-    springs = spring_constants(mace.lattice, occupation, thermal.positions, temperature)[0]
-    found = told(solid, works, switching=estimate.to_dict(), springs_eV_per_A2=springs)
-    found["calls"] += thermal.calls
-    found["seconds"] = time.perf_counter() - begin
-    print(found["statement"], flush=True)
-    return found
+    solid = analysis.SolidFreeEnergy.of(held, estimate)
+    print(solid.statement, flush=True)
+    return told(solid, works, switching=estimate.to_dict())
 
 
 # ---- an oxygen vacancy -----------------------------------------------------------------------
@@ -155,18 +165,19 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     atom = int(np.flatnonzero(cubic.numbers == 8)[0])
     lattice = Lattice(cubic, {"vacancy": Sublattice((atom,), ("O", "X"))})
     model = AlchemicalCHGNet(lattice, dtype="float32", device="cpu")
-    full, begin = np.zeros(1, dtype=np.int8), time.perf_counter()
+    full = np.zeros(1, dtype=np.int8)
     dynamics = Langevin(time_step=2.5, friction=0.02, n_steps=4, **HEAVY)
     thermal = thermal_positions(
-        model, full, temperature, dynamics=dynamics, n_draws=30, warmup=20, seed=1
-    )
+        model, full, temperature, dynamics=dynamics, n_draws=20, warmup=15, n_replicas=4,
+        seed=1,
+    )  # fmt: skip
     springs, places = spring_constants(lattice, full, thermal.positions, temperature)
     path = VacancyPath(model, 0, "O", springs["O"], places[atom])
-    switching = Switching(
-        path, temperature, 30, "smooth step", dynamics, equilibration=10, warmup=0
-    )
-    works = switching.run(thermal.last(), n_chains=2, n_rounds=4, seed=2)
-    save(keep, "oxygen", works)
+    switching = Switching(path, temperature, STEPS, "linear", dynamics, equilibration=10, warmup=0)
+    works = kept(
+        keep, "oxygen", Works,
+        lambda: switching.run(thermal.last(), n_chains=4, n_rounds=6, seed=2),
+    )  # fmt: skip
     estimate = analysis.switching_free_energy(works)
     references = oxygen_references()
     found = {"temperature": temperature, "atoms": len(lattice.atoms), "references": references}
@@ -180,7 +191,7 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     found["relaxed_at_0_K_eV"] = relaxed_vacancy(lattice, references)
     return found | {
         "spring_eV_per_A2": springs["O"], "switching": estimate.to_dict(),
-        "calls": thermal.calls + int(works.calls), "seconds": time.perf_counter() - begin,
+        "calls": thermal.calls + int(works.calls),
     }  # fmt: skip
 
 
@@ -222,7 +233,7 @@ def iron(keep, temperature=600.0, size=3, repeats=4):
     n = len(atoms)
     lattice = Lattice(atoms, {"vacancy": Sublattice((0,), ("Fe", "X"))})
     model = AlchemicalCHGNet(lattice, dtype="float32", device="cpu")
-    dynamics, begin = Langevin(time_step=4.0, friction=0.02, n_steps=3), time.perf_counter()
+    dynamics = Langevin(time_step=4.0, friction=0.02, n_steps=3)
     options = {"dynamics": dynamics, "equilibration": 10, "warmup": 0}
     solids, works, calls = {}, {}, {}
     for name, held in (("perfect", 0), ("vacancy", 1)):
@@ -239,15 +250,18 @@ def iron(keep, temperature=600.0, size=3, repeats=4):
             alchemical = VacancyPath(model, 0, "Fe", springs)
             starts = thermal.last()
             switching = Switching(alchemical, temperature, STEPS, "smooth step", **options)
-            works["alchemical"] = switching.run(starts, n_chains=repeats, seed=11)
-            save(keep, "iron-alchemical", works["alchemical"])
+            works["alchemical"] = kept(
+                keep, "iron-alchemical", Works,
+                partial(switching.run, starts, n_chains=repeats, seed=11),
+            )  # fmt: skip
         switching = Switching(path, temperature, STEPS, "smooth step", **options)
-        starts = thermal.last()
-        works[name] = switching.run(starts, n_chains=repeats, seed=20 + held)
-        save(keep, f"iron-{name}", works[name])
+        works[name] = kept(
+            keep, f"iron-{name}", Works,
+            partial(switching.run, thermal.last(), n_chains=repeats, seed=20 + held),
+        )  # fmt: skip
         solids[name] = path.reference.record(temperature, translations=n)
         calls[name] = int(works[name].calls) + thermal.calls
-        print(name, springs, calls, time.perf_counter() - begin, flush=True)
+        print(name, springs, calls, flush=True)
     each = {name: middle(work) for name, work in works.items()}
     absolute = {
         name: np.array([analysis.SolidFreeEnergy(held, one).value for one in each[name]])
@@ -279,7 +293,6 @@ def iron(keep, temperature=600.0, size=3, repeats=4):
             "frenkel_ladd": calls["perfect"] + calls["vacancy"],
         },
         "dissipated_eV": {name: dissipated(work) for name, work in works.items()},
-        "seconds": time.perf_counter() - begin,
     }  # fmt: skip
 
 
