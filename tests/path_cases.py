@@ -10,7 +10,7 @@ import numpy as np
 from ase import units
 
 from alchemc import Canonical, RandomSwap, SemiGrandCanonical
-from alchemc.ensembles.alchemical import AlchemicalPath, Groups, MixturePath
+from alchemc.ensembles.alchemical import AlchemicalPath, Groups, MixturePath, Switching
 from alchemc.ensembles.alchemical.paths import unmoved
 from exact_positions import LATTICE, NONE, OCCUPATION, STIFF, TEMPERATURE
 from toy_crystal import Springs, ToyCrystal
@@ -59,6 +59,11 @@ class Case(NamedTuple):
     start: np.ndarray
     exact: float
     states: np.ndarray
+
+
+def switching_of(case, kind=Switching, **options):
+    defaults = {"n_steps": 5, "equilibration": 60, "warmup": 0}
+    return kind(case.path, case.temperature, kernel=case.kernel, **(defaults | options))
 
 
 LATTICES = {

@@ -21,7 +21,7 @@ from alchemc import (
     Sublattice,
     builders,
     sampler,
-)  # fmt: skip
+)
 from alchemc.ensembles import AlchemicalPath, Groups, MixturePath
 from alchemc.ensembles.alchemical.paths import unmoved
 from alchemc.ensembles.dynamics.crystal import Structures
@@ -352,6 +352,8 @@ def test_places_off_the_path_and_positions_that_cannot_move_are_refused():
         path.crystal(0.0, 900.0)
     with pytest.raises(InputError, match="no at"):
         path.at(np.zeros((4, 3)), np.eye(3))
+    with pytest.raises(InputError, match="no at"):
+        MixturePath(DENSE, DENSE).at(np.zeros((4, 3)), np.eye(3))
     with pytest.raises(InputError, match="different lattices"):
         MixturePath(DENSE, CRYSTAL)
     vacant = Lattice(LATTICE.atoms, {"s": Sublattice((0, 1, 2), ("Sc", "X"))})

@@ -1,6 +1,6 @@
 """Works of switching against enumerated lattices, the master equation and harmonic crystals.
 
-False alarms: 22 z-scores refused beyond 3 to 4 and three spreads of 50 z-scores outside 0.75 to 1.3
+False alarms: 26 z-scores refused beyond 3 to 4 and three spreads of 50 z-scores outside 0.75 to 1.3
 (each 1 in 200 where errors are right), with fixed seeds; a new set of seeds would raise an alarm in
 one run out of 30. Power: every broken variant is refused beyond 8 by the same comparison.
 """
@@ -8,7 +8,6 @@ one run out of 30. Power: every broken variant is refused beyond 8 by the same c
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from alchemc import Canonical, RandomSwap
 from alchemc._pymbar import quiet_pymbar
 from alchemc.alchemical_records import Works
 from alchemc.analysis import switching_free_energy
-from alchemc.ensembles import HMC, NPT, HybridMD, Langevin
+from alchemc.ensembles import HMC, Langevin
 from alchemc.ensembles.alchemical import (
     AlchemicalPath,
     GeometricSchedule,
@@ -31,17 +30,17 @@ from alchemc.ensembles.alchemical import (
     SmoothStepSchedule,
     Switching,
     WindowSampling,
-)  # fmt: skip
+)
 from alchemc.ensembles.alchemical.paths import unmoved
 from alchemc.ensembles.alchemical.schedules import couplings_of
 from alchemc.ensembles.alchemical.switching import bennett_error
-from alchemc.errors import ConvergenceError, InputError, ModelError
+from alchemc.errors import ConvergenceError
 from alchemical_mutants import (
     ReverseFromWhereItStands,
     ReverseNotReversed,
     WorkAfterTheMove,
     WorkOfWrongSign,
-)  # fmt: skip
+)
 from exact_positions import (
     ELASTIC,
     LATTICE,
@@ -51,17 +50,21 @@ from exact_positions import (
     TEMPERATURE,
     VOLUME,
     elastic_start,
-)  # fmt: skip
+)
 from path_cases import (
     LATTICES,
     SEEN,
+    Case,
     deepening_case,
     flipping_case,
+    free_energy,
     lattice_case,
     mean_works,
     stiffening,
+    switching_of,
 )
 from toy_crystal import ToyCrystal
+from toys import arrangements, bundled_table
 
 K_T = units.kB * TEMPERATURE
 START = OCCUPATION[0]
@@ -69,11 +72,6 @@ START = OCCUPATION[0]
 
 def uniform_starts(case, n):
     return case.states[np.random.default_rng(8).integers(len(case.states), size=n)]
-
-
-def switching_of(case, kind=Switching, **options):
-    defaults = {"n_steps": 5, "equilibration": 60, "warmup": 0}
-    return kind(case.path, case.temperature, kernel=case.kernel, **(defaults | options))
 
 
 def bar(forward, reverse, temperature):
@@ -136,6 +134,25 @@ def test_interpolated_energies_lead_to_the_same_difference_as_mixed_species():
     works = switching_of(case).run(uniform_starts(case, 600), n_chains=600, seed=4)
     value, error = bar(works.forward.ravel(), works.reverse.ravel(), case.temperature)
     assert abs(value - case.exact) < 3.0 * error
+
+
+def test_the_bundled_model_agrees_with_enumeration(record_property):
+    """One B site of 2×2×2 Sr(Sc,Ta)O3, displaced, while the other seven exchange species."""
+    table = bundled_table(0.05)
+    path = AlchemicalPath(table, Groups.of(table.lattice, {"one": [2]}), "Sc", "Ta", "energies")
+    others = path.extended(arrangements((0, 0, 0, 1, 1, 1, 1)))
+    ends = path.energies(np.array([0.0, 1.0]), unmoved(others)).T
+    temperature = float(ends[0].std() / (1.5 * units.kB))
+    exact = free_energy(ends[1], temperature) - free_energy(ends[0], temperature)
+    swaps = RandomSwap(path.model(0.0), Canonical(path.movable, temperature))
+    case = Case(path, swaps, temperature, others[0], exact, others)
+    works = switching_of(case).run(uniform_starts(case, 400), n_chains=400, seed=6)
+    value, error = bar(works.forward.ravel(), works.reverse.ravel(), temperature)
+    z = (value - exact) / error
+    record_property("z", z)
+    print(f"at {temperature:.0f} K ΔF {value:.4f} ± {error:.4f}, exact {exact:.4f}, z {z:.2f}")
+    assert abs(z) < 3.0
+    assert np.abs(crooks_z(works, exact)).max() < 4.0
 
 
 def test_a_composition_that_fluctuates_gives_the_semi_grand_potential(record_property):
@@ -405,89 +422,3 @@ def test_an_instantaneous_switch_is_the_energy_difference_at_equilibrium_draws()
 def test_errors_that_no_works_support_are_infinite():
     apart = Works(np.full((1, 4), 50.0), np.full((1, 4), 50.0), 100.0, 1)
     assert bennett_error(apart) == float("inf")
-
-
-# ---- input -------------------------------------------------------------------------------------
-
-CASE = lattice_case("composition")
-PATH = stiffening(True)[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kernel": None}, "nothing moves"),
-        ({"n_steps": 0}, "n_steps is 0"),
-        ({"temperature": -1.0}, "temperature is -1.0"),
-        ({"temperature": 500.0}, "the kernel's ensemble has the temperature 2000.0"),
-        ({"schedule": "lineal"}, "did you mean 'linear'"),
-        ({"schedule": 3.0}, "schedule is 3.0"),
-        ({"equilibration": 0}, "protocols start from equilibrium"),
-        ({"warmup": -1}, "warmup is -1"),
-        ({"kernel_steps": 0}, "kernel_steps is 0"),
-        ({"kernel": 3}, "int is no kernel"),
-        ({"path": CASE.path.hamiltonian}, "give an AlchemicalPath or a MixturePath"),
-        ({"dynamics": HMC()}, "has no forces"),
-    ],
-)
-def test_bad_input_is_refused_in_one_line(change, message):
-    with pytest.raises(InputError, match=message) as error:
-        replace(switching_of(CASE), **change)
-    assert "\n" not in str(error.value)
-
-
-def test_kernels_and_dynamics_that_do_not_fit_the_path_are_refused():
-    whole = RandomSwap(CASE.path.hamiltonian, Canonical(CASE.path.lattice, CASE.temperature))
-    with pytest.raises(InputError, match="make it on path"):
-        switching_of(CASE._replace(kernel=whole))
-    with pytest.raises(InputError, match="give HMC"):
-        Switching(PATH, TEMPERATURE, n_steps=2, dynamics=NPT(pressure=0.0))
-    toy = ToyCrystal(LATTICE, STIFF)
-    hybrid = HybridMD(RandomSwap(toy, Canonical(LATTICE, TEMPERATURE)), HMC())
-    with pytest.raises(InputError, match="moves more than occupations"):
-        Switching(PATH, TEMPERATURE, n_steps=2, kernel=hybrid)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"n_chains": 0}, "n_chains is 0"),
-        ({"n_rounds": 0}, "n_rounds is 0"),
-        ({"error": 0.01}, "give max_calls or n_rounds"),
-        ({"error": -0.01, "n_rounds": 3}, "error is -0.01"),
-        ({"max_calls": 0}, "max_calls is 0"),
-        ({"seed": -1}, "seed"),
-    ],
-)
-def test_runs_that_make_no_sense_are_refused(options, message):
-    with pytest.raises(InputError, match=message):
-        switching_of(CASE).run(CASE.start, **options)
-
-
-def test_starts_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match="2 starts for 3 chains"):
-        switching_of(CASE).run(np.stack([CASE.start] * 2), n_chains=3)
-    moving = Switching(PATH, TEMPERATURE, n_steps=2, dynamics=HMC())
-    structures = moving.moves.starts(START, 2)
-    with pytest.raises(InputError, match="bind the energy model to them"):
-        switching_of(CASE).run(structures, n_chains=2)
-    wrong = structures._replace(positions=structures.positions[:, :3])
-    with pytest.raises(InputError, match=r"positions have shape \(2, 3, 3\)"):
-        moving.run(wrong, n_chains=2)
-
-
-def test_a_configuration_without_energy_is_told_with_its_place():
-    case = lattice_case("composition", "energies")
-    broken = MixturePath(case.path.hamiltonian, _NoEnergy(case.path.lattice))
-    kernel = RandomSwap(broken.model(0.0), Canonical(broken.movable, 900.0))
-    switching = Switching(broken, 900.0, n_steps=2, kernel=kernel)
-    with pytest.raises(ModelError, match="no finite energy at s = 1"):
-        switching.run(case.start, n_chains=2)
-
-
-class _NoEnergy:
-    def __init__(self, lattice):
-        self.lattice = lattice
-
-    def energy(self, occupations):
-        return np.full(len(occupations), np.inf)
