@@ -8,13 +8,14 @@ what is left of a landscape lie at twice what the seeds leave; no test compares 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import units
 
 from alchemc.ensembles import Biases
-from alchemc.ensembles.alchemical import Groups
+from alchemc.ensembles.alchemical import CompactMap, Groups, LambdaTrajectory
 from alchemc.ensembles.alchemical.discrete import DiscreteStates
 from alchemc.ensembles.alchemical.flattening import Flattening
 from alchemc.ensembles.alchemical.landscapes import (
@@ -25,7 +26,8 @@ from alchemc.ensembles.alchemical.landscapes import (
 )
 from alchemc.errors import InputError
 from alchemical_mutants import FlattensTheWrongWay
-from toys import chain_lattice
+from gibbs_cases import MixedWithForces, free
+from toys import RandomHamiltonian, chain_lattice
 
 TEMPERATURE = 1000.0
 KT = units.kB * TEMPERATURE
@@ -57,6 +59,12 @@ def random_weights(groups, n, seed):
     drawn = np.random.default_rng(seed).gamma(1.0, size=(n, *groups.allowed.shape))
     drawn *= groups.allowed
     return drawn / drawn.sum(axis=-1, keepdims=True)
+
+
+def reshaped(model, lam):
+    """Energy and slope of a random Hamiltonian at any λ."""
+    energy, slope = model._evaluate(np.asarray(lam).ravel())
+    return energy, slope.reshape(np.shape(lam)) * model.lattice.allowed
 
 
 # ---- energies ------------------------------------------------------------------------------
@@ -374,6 +382,27 @@ def test_slopes_along_a_trajectory_give_the_landscape_at_once(couplings):
         landscape.groups, lam, landscape.energy.gradient(lam), couplings=couplings
     )
     assert landscape.total(found).std() < 1e-6 * KT
+
+
+def test_a_trajectory_with_biases_from_its_slopes_is_flat(record_property):
+    """λ of one group of three species and one of two, on a lattice where they attract."""
+    lattice = chain_lattice((("Sr", "La", "Ba"), 2), (("Ti", "Zr"), 2))
+    model, groups = RandomHamiltonian(lattice, 3), Groups.of(lattice, {"a": [0, 1], "b": [2, 3]})
+    model.mixed_energy = lambda lam, **_: MixedWithForces(*reshaped(model, lam), None)
+    ensemble = free(lattice, {}, 1000.0)
+    plain = LambdaTrajectory(model, ensemble, groups=groups)
+    found = plain.run(np.zeros(4, int), n_draws=150, n_replicas=4, warmup=50, seed=1)
+    rng = np.random.default_rng(3)
+    theta = CompactMap().draw_measure((20_000, *groups.allowed.shape), rng)
+    reference = CompactMap().weights(theta, groups.allowed)
+    before = unevenness(found["lambda"], reference, couplings=True)
+    biases = biases_from_slopes(groups, found["lambda"], found["slope"], couplings=True)
+    flat = replace(plain, biases=biases)
+    found = flat.run(np.zeros(4, int), n_draws=300, n_replicas=4, warmup=50, seed=2)
+    after = unevenness(found["lambda"], reference, couplings=True)
+    record_property("unevenness", [before.round(3).tolist(), after.round(3).tolist()])
+    assert before.max() > 0.4
+    assert after.max() < 0.15
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -107,7 +107,7 @@ def next_biases(
     biases
         That λ was sampled with.
     lam
-        [draw, group, species].
+        [draw, group, species], or [draw, chain, group, species].
     reference
         λ of the distribution that is wanted, [n, species] or [n, group, species]: draws at zero
         potential, of the density that the map of λ has by itself.
@@ -152,15 +152,15 @@ def unevenness(lam: np.ndarray, reference: np.ndarray, *, couplings: bool = Fals
     Parameters
     ----------
     lam
-        [draw, group, species].
+        [draw, group, species], or [draw, chain, group, species].
     reference
         [n, species] or [n, group, species].
     couplings
         Whether the products of the λ of pairs of groups are looked at, too, where they are more
         uneven than the groups by themselves.
     """
-    lam = np.asarray(lam, dtype=np.float64)
-    reference = _of_groups(np.asarray(reference, dtype=np.float64), lam.shape[1])
+    lam = np.nan_to_num(_by_draw(lam))
+    reference = _of_groups(np.nan_to_num(np.asarray(reference, dtype=np.float64)), lam.shape[1])
     found = []
     for group in range(lam.shape[1]):
         mean, axes = _axes(features(reference[:, group]))
@@ -196,7 +196,9 @@ def biases_from_slopes(
     groups
         Sites that share a λ.
     lam, slopes
-        λ and ∂E/∂λ in eV without any bias, [draw, group, species].
+        λ and ∂E/∂λ in eV without any bias, [draw, group, species] or [draw, chain, group, species];
+        what a species has that a group may not hold does not matter. Chemical potentials belong
+        to the landscape: take ∂E/∂λ − μ n of a group of n sites.
     couplings
         Whether the slopes' dependence on the λ of other groups becomes couplings.
 
@@ -205,8 +207,10 @@ def biases_from_slopes(
     InputError
         If shapes differ or numbers are not finite.
     """
-    lam, _ = _checked(groups, lam, lam)
-    slopes = np.asarray(slopes, dtype=np.float64)
+    lam, _ = _checked(groups, lam, _by_draw(lam))
+    slopes = _by_draw(slopes)
+    if slopes.shape == lam.shape:
+        slopes = np.where(groups.allowed, slopes, 0.0)
     if slopes.shape != lam.shape or not np.isfinite(slopes).all():
         raise InputError(f"slopes have shape {slopes.shape}: give finite ones, {lam.shape}")
     n_groups, n = groups.allowed.shape
@@ -288,7 +292,7 @@ def _axes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _checked(
     groups: Groups, lam: np.ndarray, reference: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    lam = np.asarray(lam, dtype=np.float64)
+    lam = _by_draw(lam)
     if lam.ndim != 3 or lam.shape[1:] != groups.allowed.shape or len(lam) < 2:
         raise InputError(
             f"λ has shape {lam.shape}: give [draw, group, species] of {groups.allowed.shape}"
@@ -299,9 +303,16 @@ def _checked(
             f"the reference has shape {np.shape(reference)}: give λ [n, species] or "
             "[n, group, species]"
         )
+    lam, found = (np.where(groups.allowed, values, 0.0) for values in (lam, found))
     if not (np.isfinite(lam).all() and np.isfinite(found).all()):
         raise InputError("λ holds what is not finite: leave such draws out")
     return lam, found
+
+
+def _by_draw(values: np.ndarray) -> np.ndarray:
+    """Draws of all chains one after the other, where there are chains."""
+    values = np.asarray(values, dtype=np.float64)
+    return values.reshape(-1, *values.shape[2:]) if values.ndim == 4 else values
 
 
 def _of_groups(reference: np.ndarray, n_groups: int) -> np.ndarray:
