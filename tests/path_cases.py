@@ -46,7 +46,7 @@ class DenseHamiltonian(RandomHamiltonian):
 class _Mixed(NamedTuple):
     energy: float
     gradient: np.ndarray
-    forces: None = None
+    forces: np.ndarray | None = None
     stress: None = None
 
 
@@ -188,6 +188,31 @@ def stiffening(held):
     frame = np.ones(len(LATTICE.atoms), dtype=bool) if held else None
     log_z = [model.gaussian(OCCUPATION[0], TEMPERATURE, frame)[0] for model in models]
     return MixturePath(*models), -units.kB * TEMPERATURE * (log_z[1] - log_z[0])
+
+
+class MixingCrystal(ToyCrystal):
+    """The crystal on springs with forces between species."""
+
+    def mixed_energy(self, lam, forces=False, stress=False, mixing="sites"):
+        found = self._mixed(lam)
+        pushes = self._pushes(lam) if forces else None
+        return _Mixed(found.energy, found.gradient, pushes)
+
+    def _pushes(self, lam):
+        s, lattice, kinds = self.springs, self.lattice, len(self.symbols) + 1
+        weights = np.eye(kinds)[self._kinds]
+        weights[lattice.sites] = 0.0
+        for k in range(lattice.n_species_max):
+            np.add.at(weights, (lattice.sites, self._kind_of[:, k]), lam[:, k])
+        u = self.positions - self._fractional @ self.cell
+        pushes = -(weights @ s.tether)[:, None] * u + (weights @ (s.tether * s.offset))[:, None]
+        i, j = self.bonds.T
+        both = weights[i, :, None] * weights[j, None, :] * s.bond
+        pull = both.sum(axis=(1, 2))[:, None] * (u[j] - u[i])
+        pull -= (both * s.misfit).sum(axis=(1, 2))[:, None] * self.direction
+        np.add.at(pushes, i, pull)
+        np.add.at(pushes, j, -pull)
+        return pushes
 
 
 def oscillators(ratio):

@@ -28,7 +28,7 @@ from alchemc.ensembles.dynamics.crystal import Structures
 from alchemc.ensembles.dynamics.hmc import kinetic_energy
 from alchemc.errors import InputError
 from exact_positions import CRYSTAL, LATTICE, OCCUPATION, STIFF, TEMPERATURE
-from path_cases import DenseHamiltonian, free_energy, lattice_case, stiffening
+from path_cases import DenseHamiltonian, MixingCrystal, free_energy, lattice_case, stiffening
 from toy_crystal import ToyCrystal
 from toys import chain_lattice
 
@@ -96,7 +96,10 @@ def test_a_mixture_is_a_straight_line_and_has_no_use_for_what_has_no_weight():
 
 def test_forces_along_a_path_are_derivatives_and_keep_the_energy_to_second_order():
     path, _ = stiffening(False)
+    mixing = MixingCrystal(LATTICE, STIFF)
+    between = AlchemicalPath(mixing, Groups.of(LATTICE, {"a": [1, 3]}), "Sc", "Ta")
     check_forces(path, OCCUPATION, CRYSTAL, 0.4, 1e-7)
+    check_forces(between, between.prepared(OCCUPATION), mixing, 0.4, 1e-7)
     crystal = path.crystal(0.6, TEMPERATURE, fix_centre=False)
     masses = crystal.masses(OCCUPATION, "equal")
     rng = np.random.default_rng(3)
