@@ -53,7 +53,7 @@ def place_windows(
     Parameters
     ----------
     sampling
-        Its windows are the first pilot's.
+        Its windows are the first pilot's; new ones span the path from 0 to 1.
     starts, n_chains, seed
         As in ``WindowSampling.run``.
     distance
