@@ -13,13 +13,16 @@ from scipy.special import expit
 import alchemical_mutants as mutants
 from alchemc import Canonical, PairHamiltonian, SemiGrandCanonical, builders, sample
 from alchemc.ensembles import (
+    HMC,
     Biases,
     CompactMap,
     Groups,
+    HybridMD,
     LambdaDynamics,
     LambdaIntegrator,
     LambdaTrajectory,
     SoftmaxMap,
+    Tempering,
     lambda_profile,
 )
 from alchemc.errors import InputError
@@ -244,6 +247,56 @@ def test_atoms_that_move_with_lambda_have_their_integrals(record_property):
         z = values.mean() / standard_error(values)
         record_property("z", z)
         assert abs(z) < 4.0
+
+
+def test_lambda_in_time_with_moving_atoms_has_the_integrals_over_both(record_property):
+    lattice = ring((("Sc", "Ta"), 1), (("O",), 1))
+    s = springs()
+    ensemble = SemiGrandCanonical(lattice, 800.0, {"Ta": 0.1})
+    found = LambdaTrajectory(
+        MixedSprings(lattice, s), ensemble, positions=True, fix_centre=False,
+        integrator=LambdaIntegrator("hmc", 8),
+    ).run(np.array([0]), n_draws=120, n_replicas=40, warmup=60, seed=2)  # fmt: skip
+    theta = CompactMap().draw_measure((200_000, 2), np.random.default_rng(0))
+    x = CompactMap().weights(theta, np.ones(2, bool))
+    tether, offset = s.tether[1:3], s.offset[1:3]
+    stiff, pulled = x @ tether, x @ (tether * offset)
+    left = 1.5 * (x @ (tether * offset**2) - pulled**2 / stiff)  # of all three components
+    weights = stiff**-1.5 * np.exp(-ensemble.beta * (left - 0.1 * x[:, 1]))
+    exact = (weights * x[:, 1]).sum() / weights.sum()
+    series = found["lambda"].values[:, :, 0, 1]
+    z = [(series.mean() - exact) / standard_error(series)]
+    oxygen = found["positions"].values[:, :, 1] - lattice.atoms.positions[1]
+    squares = (oxygen**2).sum(axis=2)
+    z.append((squares.mean() - 3.0 / (ensemble.beta * 2.0)) / standard_error(squares))
+    record_property("z", z)
+    assert np.abs(z).max() < 4.0
+
+
+def test_hybrid_blocks_of_lambda_dynamics_and_positions_have_the_same_integrals(record_property):
+    lattice = ring((("Sc", "Ta"), 2), (("O",), 1))
+    ensemble = SemiGrandCanonical(lattice, 800.0, {"Ta": 0.05})
+    kernel = LambdaDynamics(
+        MixedSprings(lattice, springs()), ensemble, integrator=LambdaIntegrator("hmc", 2)
+    )
+    hybrid = HybridMD(kernel, HMC(step=5.0, n_steps=4), occupation_steps=2, fix_centre=False)
+    run = sample(hybrid, np.array([0, 1]), n_steps=30, n_replicas=24, warmup=20, seed=3)
+    series = (run.samples.occupation.values == 1).mean(axis=2)
+    exact = expit(ensemble.beta * 0.05 + 1.5 * np.log(2.0 / 5.0))
+    z = (series.mean() - exact) / standard_error(series)
+    record_property("z", z)
+    assert abs(z) < 4.0
+
+
+def test_a_ladder_of_temperatures_takes_lambda_dynamics():
+    model = binary((2, 2, 1))
+    kernel = LambdaDynamics(model, SemiGrandCanonical(model.lattice, T, {"Zr": 0.0}))
+    ladder = Tempering(kernel, temperatures=[T, 2.0 * T])
+    run = sample(ladder, np.array([0, 1, 1, 0]), n_steps=10, n_replicas=3, warmup=10, seed=0)
+    assert [float(point.temperature) for point in run.points] == [T, 2.0 * T]
+    energies = run.points[1].energy.values
+    occupations = run.points[1].occupation.values.reshape(-1, 4).astype(np.int8)
+    assert np.allclose(model.energy(occupations), energies.ravel())
 
 
 def test_the_centre_is_held_and_positions_are_stored():

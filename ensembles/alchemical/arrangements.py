@@ -155,7 +155,10 @@ class Arrangements:
                 ahead = np.stack(
                     [_at(onward[g + 1], reached + step) for step in block.steps[g]], axis=1
                 )
-                drawn[:, group] = _pick(part[:, g] * ahead, uniforms[:, group])
+                weights = part[:, g] * ahead
+                lost = ~(weights > 0.0).any(axis=1, keepdims=True)  # underflow: refused later
+                weights = np.where(lost, part[:, g], weights)
+                drawn[:, group] = _pick(weights, uniforms[:, group])
                 reached = reached + block.steps[g][drawn[:, group]]
         return drawn
 

@@ -24,6 +24,7 @@ from .integrators import LambdaIntegrator
 from .maps import CompactMap, SimplexMap
 from .masses import curvature_masses
 from .mixed import MixedModel
+from .moving_atoms import MovingAtoms
 from .surface import Measure, Potential, Surface, plain_measure
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ REFERENCE_DRAWS = 20_000
 
 
 class _Place(NamedTuple):
-    """θ of replicas and what is known there."""
+    """θ of replicas, and their positions in Å where they move."""
 
     theta: np.ndarray
     occupations: np.ndarray
+    positions: np.ndarray | None = None
+    cells: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class LambdaTrajectory:
-    r"""Langevin dynamics of the λ of groups of sites, at fixed positions.
+    r"""Langevin dynamics of the λ of groups of sites, at fixed positions or with moving atoms.
 
     The weight over θ is
 
@@ -81,6 +84,10 @@ class LambdaTrajectory:
         Added to E; of the same groups.
     mixing
         ``"sites"`` or ``"paper"``.
+    positions
+        Whether atoms move too, in a fixed cell; the weight is then that of E(λ, R).
+    fix_centre
+        With positions, whether the mean displacement of the atoms is held at zero.
 
     Raises
     ------
@@ -110,6 +117,8 @@ class LambdaTrajectory:
     step: float | None = None
     biases: Biases | None = None
     mixing: str = "sites"
+    positions: bool = False
+    fix_centre: bool = True
 
     def __post_init__(self) -> None:
         groups = Groups.each_site(self.hamiltonian.lattice) if self.groups is None else self.groups
@@ -129,7 +138,7 @@ class LambdaTrajectory:
             raise InputError(f"step is {shown(self.step)}; give a number above 0")
         if self.biases is not None and self.biases.groups != groups:
             raise InputError("the biases are of other groups: make them of those given here")
-        _ = self._potential, self._arrangements
+        _ = self._potential, self._arrangements, self._atoms  # refuse now what they refuse
 
     # ---- what it is made of ----------------------------------------------------------------
 
@@ -143,11 +152,20 @@ class LambdaTrajectory:
         return Potential(self._model, self.ensemble, self.biases)
 
     @cached_property
+    def _atoms(self) -> MovingAtoms | None:
+        if not self.positions:
+            return None
+        return MovingAtoms(self.hamiltonian, self.ensemble.temperature, self.fix_centre)
+
+    @cached_property
     def _arrangements(self) -> Arrangements:
         assert self.groups is not None  # noqa: S101  (__post_init__)
         return Arrangements(self.groups, kept_by(self.ensemble, self.groups))
 
-    def _surface(self, occupations: np.ndarray, totals: list[np.ndarray]) -> Surface:
+    def _of(self, place: _Place) -> Surface:
+        """U of every replica, whose totals stay."""
+        occupations = place.occupations
+        totals = self._arrangements.totals(self._model.groups.states(occupations))
         allowed = self._model.groups.allowed
         everywhere = np.broadcast_to(allowed, (len(occupations), *allowed.shape))
         measure: Measure = plain_measure(self.simplex, allowed)
@@ -158,7 +176,9 @@ class LambdaTrajectory:
                 here = [total[rows] for total in totals]
                 return hand_over.measure(theta, everywhere[rows], here)
 
-        return Surface(self._potential, self.simplex, measure, occupations, everywhere)
+        return Surface(
+            self._potential, self.simplex, measure, occupations, everywhere, cells=place.cells
+        )
 
     # ---- runs ------------------------------------------------------------------------------
 
@@ -190,8 +210,8 @@ class LambdaTrajectory:
         -------
         Dataset with dims (draw, chain, group, species): ``lambda``; ``slope`` ∂E/∂λ in eV;
         ``energy`` E(λ) of the model in eV and ``bias`` in eV, [draw, chain]; species that a group
-        may not hold are NaN. Attributes: temperature (K), map and its number, step, acceptance of
-        the moves, evaluations, ``adjusted``.
+        may not hold are NaN; ``positions`` in Å where they move. Attributes: temperature (K), map
+        and its number, step, acceptance of the moves, evaluations, ``adjusted``.
         """
         for name, value, least in (("n_draws", n_draws, 1), ("warmup", warmup, 0)):
             if not is_whole(value, least=least):
@@ -278,18 +298,16 @@ class LambdaTrajectory:
         groups = self._model.groups
         hand_over = HandOver(self.simplex, self._arrangements, np.ones(groups.allowed.shape))
         allowed = np.broadcast_to(groups.allowed, (len(rngs), *groups.allowed.shape))
-        return _Place(hand_over.draw_theta(groups.states(starts), allowed, rngs), starts)
-
-    def _of(self, place: _Place) -> Surface:
-        groups = self._model.groups
-        return self._surface(
-            place.occupations, self._arrangements.totals(groups.states(place.occupations))
-        )
+        theta = hand_over.draw_theta(groups.states(starts), allowed, rngs)
+        if self._atoms is None:
+            return _Place(theta, starts)
+        return _Place(theta, starts, *self._atoms.start(len(rngs)))
 
     def _masses(self) -> np.ndarray:
         groups = self._model.groups
         found, _ = curvature_masses(self.hamiltonian, groups, self.simplex, self._potential.beta)
-        return found[groups.allowed]
+        own = found[groups.allowed]
+        return own if self._atoms is None else np.concatenate([own, self._atoms.masses])
 
     def _tuned(
         self, place: _Place, masses: np.ndarray, rngs: Generators, n: int
@@ -315,15 +333,22 @@ class LambdaTrajectory:
         rngs: Sequence[np.random.Generator],
     ) -> tuple[_Place, np.ndarray]:
         """One stretch of the trajectory of every replica."""
+        project = {} if self._atoms is None else {"project": self._atoms.projected}
         _, end, chance = self.integrator.run(
-            surface, surface.flat(place.theta), masses, size, rngs, adjusted=self.adjusted
-        )
-        return place._replace(theta=surface.theta(end.place)), chance
+            surface, surface.flat(place.theta, place.positions), masses, size, rngs,
+            adjusted=self.adjusted, **project,
+        )  # fmt: skip
+        there = surface.positions(end.place)
+        return place._replace(theta=surface.theta(end.place), positions=there), chance
 
     def _store(self, stored: dict[str, list[np.ndarray]], place: _Place) -> None:
         groups = self._model.groups
         weights = self.simplex.weights(place.theta, groups.allowed)
-        energy, slope, _ = self._model.evaluate_all(weights, place.occupations)
+        energy, slope, _ = self._model.evaluate_all(
+            weights, place.occupations, place.positions, place.cells
+        )
+        if place.positions is not None:
+            stored.setdefault("positions", []).append(place.positions)
         stored["lambda"].append(np.where(groups.allowed, weights, np.nan))
         stored["slope"].append(np.where(groups.allowed, slope, np.nan))
         stored["energy"].append(energy)
@@ -338,11 +363,13 @@ class LambdaTrajectory:
             "slope": ("∂E/∂λ", "eV"),
             "energy": ("energy of the model at λ", "eV"),
             "bias": ("energy of the bias at λ", "eV"),
+            "positions": ("positions of the atoms", "Å"),
         }
         dims = ("draw", "chain", "group", "species")
+        places = ("draw", "chain", "atom", "xyz")
         variables = {
             name: (
-                dims[: values.ndim],
+                (places if name == "positions" else dims)[: values.ndim],
                 values,
                 {"long_name": what[name][0], "units": what[name][1]},
             )
