@@ -31,6 +31,8 @@ _COMMANDS = {
     "screen": "screen",
     "sqs": "sqs",
     "ground_states": "ground_states",
+    "free_energy": "free_energy",
+    "solid_solution": "solid_solution",
     "models": "overview",
     "doctor": "overview",
 }

@@ -13,7 +13,15 @@ from .. import potentials, sampler
 from ..errors import InputError
 from ..lattice import Lattice, Sublattice
 from ..protocols import Ensemble, Hamiltonian, Kernel
-from .config import BUNDLED, DEFAULT_MODELS, PROTOTYPE_KEYS, SCALARS, Config, SublatticeSection
+from .config import (
+    BUNDLED,
+    DEFAULT_MODELS,
+    PROTOTYPE_KEYS,
+    SCALARS,
+    Config,
+    Potential,
+    SublatticeSection,
+)
 from .ensemble_section import OPEN
 from .points import charge_of, check_names, check_start, default_kappa, equal_parts
 from .precision import order_series
@@ -24,10 +32,12 @@ __all__ = [
     "build_crystal",
     "build_hamiltonian",
     "build_kernel",
+    "build_lattice",
     "check_precision",
     "composition",
     "model_facts",
     "resolve",
+    "resolve_potential",
     "with_depth",
 ]
 
@@ -56,11 +66,7 @@ def build_crystal(config: Config, folder: Path) -> Crystal:
         If the structure cannot be read or its atoms overlap, or a sublattice or its composition
         cannot be made.
     """
-    structure = config.structure
-    if structure.prototype is not None:
-        lattice = _from_prototype(config)
-    else:
-        lattice = _from_file(config, folder)
+    structure, lattice = config.structure, build_lattice(config, folder)
     check_names(config, lattice)
     full = _full_composition(config, lattice)
     check_start(_with_ensemble(config, lattice), lattice, lattice.composition_counts(full))
@@ -70,6 +76,19 @@ def build_crystal(config: Config, folder: Path) -> Crystal:
     else:
         positions = lattice.atoms.get_positions()
     return Crystal(lattice, positions)
+
+
+def build_lattice(config: Config, folder: Path) -> Lattice:
+    """Lattice of a campaign, whatever its composition; relative paths start at the folder.
+
+    Raises
+    ------
+    InputError
+        If the structure cannot be read, or a sublattice cannot be made.
+    """
+    if config.structure.prototype is not None:
+        return _from_prototype(config)
+    return _from_file(config, folder)
 
 
 def _from_prototype(config: Config) -> Lattice:
@@ -218,14 +237,7 @@ def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config
     warmup = run.warmup if run.warmup is not None else max(-(-run.draws * thin // 5), least)
     given = run.seed if run.seed is not None else seed
     run = run.model_copy(update={"thin": thin, "warmup": warmup, "seed": given})
-    model = config.potential.model
-    path = folder / Path(model).expanduser()
-    if model != BUNDLED and config.potential.kind not in DEFAULT_MODELS and path.exists():
-        model = str(path.resolve())
-    kind, device, dtype = config.potential.kind, config.potential.device, config.potential.dtype
-    placed = potentials.choose_placement(kind, device, dtype)
-    # The device stays as it was asked for: a run may be opened where there is no such GPU.
-    potential = config.potential.model_copy(update={"model": model, "dtype": placed.dtype})
+    potential = resolve_potential(config.potential, folder)
     sublattices = {
         name: config.sublattices.get(name, SublatticeSection()).model_copy(
             update={"composition": fractions}
@@ -236,6 +248,17 @@ def resolve(config: Config, lattice: Lattice, folder: Path, seed: int) -> Config
         update={"run": run, "potential": potential, "sublattices": sublattices}
     )
     return _with_ensemble(resolved, lattice)
+
+
+def resolve_potential(potential: Potential, folder: Path) -> Potential:
+    """Write out the path of a model, which may be relative to the folder, and its precision."""
+    kind, model, device = potential.kind, potential.model, potential.device
+    path = folder / Path(model).expanduser()
+    if model != BUNDLED and kind not in DEFAULT_MODELS and path.exists():
+        model = str(path.resolve())
+    placed = potentials.choose_placement(kind, device, potential.dtype)
+    # The device stays as it was asked for: a run may be opened where there is no such GPU.
+    return potential.model_copy(update={"model": model, "dtype": placed.dtype})
 
 
 def build_hamiltonian(config: Config, crystal: Crystal) -> Hamiltonian:

@@ -1,4 +1,4 @@
-"""Lines that say what a run's numbers belong to: its energy model and its landscape."""
+"""What numbers belong to: energy model and landscape of a run, routes and rules of a study."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 
 from ..analysis import landscape
 
-__all__ = ["energy_model", "header"]
+__all__ = ["ROUTES", "RULES", "energy_model", "header"]
 
+ROUTES = {"switching": "switching", "windows": "windows", "frenkel-ladd": "Frenkel–Ladd"}
+"""Routes to a free energy, as tables call them."""
+RULES = {
+    "sites": "Mean crystal, rule sites",
+    "paper": "Mean crystal, rule paper",
+    "arrangements": "Average over arrangements",
+}
+"""Ways to describe a solid solution, as tables call them."""
 _KINDS = {"mace": "MACE", "chgnet": "CHGNet"}
 
 

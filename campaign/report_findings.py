@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from .findings import Damaged, Finding
+from .report_free_energy import alchemical_section, solid_solution_section
 from .report_html import section_html
 from .report_parts import Section, Table
 from .report_sqs import sqs_section
@@ -22,12 +23,14 @@ from .report_waves import screen_section, waves_section
 __all__ = ["finding_section"]
 
 ADAPTERS: dict[str, Callable[[Mapping[str, Any]], Section]] = {
+    "alchemical-free-energy": alchemical_section,
     "concentration-waves": waves_section,
     "free-energy": free_energy_section,
     "ground-states": ground_state_section,
     "ordering-temperature": ordering_section,
     "phase-diagram": diagram_section,
     "screen": screen_section,
+    "solid-solution": solid_solution_section,
     "sqs": sqs_section,
 }
 """How the results on a subject are shown; others are shown as their statement and tables."""

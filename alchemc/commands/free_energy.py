@@ -1,0 +1,64 @@
+"""``alchemc free-energy``: substitutions, vacancies and absolute free energies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from .shared import (
+    DONE,
+    NOT_CONVERGED,
+    AsJson,
+    Quiet,
+    complain,
+    keep,
+    print_json,
+    print_text,
+    terminal,
+)
+
+__all__ = ["free_energy"]
+
+
+def free_energy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    quiet: Quiet = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store",
+            metavar="DIR",
+            help="Keep works there, to go on after a stop, and the result for the report.",
+        ),
+    ] = None,
+) -> int:
+    """Measure free energies of substitutions, vacancies or crystals, by one route or several."""
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other; give one of them")
+    from ..campaign.free_energy_study import load_free_energy, run_free_energy
+    from ..campaign.free_energy_tables import free_energy_csv, free_energy_tables
+
+    tell = None if quiet else lambda line: typer.echo(line, err=True)
+    found = run_free_energy(load_free_energy(file), store, tell)
+    keep(store, "alchemical-free-energy", found)
+    if as_json:
+        print_json(found)
+    elif as_csv:
+        typer.echo(free_energy_csv(found), nl=False)
+    else:
+        console = terminal()
+        for table in free_energy_tables(found):
+            console.print(table)
+            console.print()
+        print_text(console, found["statement"])
+        for caveat in found["caveats"]:
+            print_text(console, caveat["text"])
+    if found["converged"]:
+        return DONE
+    complain("not converged; take more works, more steps or more windows (the caveats say which)")
+    return NOT_CONVERGED
