@@ -30,7 +30,7 @@ from .surface import Potential, Surface
 __all__ = ["LambdaDynamics"]
 
 FIRST_STEP = 0.3
-TRIALS = ((1.0, 1), (1.0, 2), (1.0, 4), (1.0, 8), (0.5, 1), (2.0, 1))
+TRIALS = ((1.0, 1), (1.0, 2), (1.0, 4), (1.0, 16), (1.0, 64), (0.5, 1), (2.0, 1))
 """Factors of κ and divisors of the groups at once that are tried one after the other."""
 TRIAL_SHARE = 0.6  # of a warm-up
 
