@@ -134,6 +134,13 @@ def load_solid_solution(path: Path) -> LoadedSolution:
     return LoadedSolution(read_checked(SolidSolutionFile, path, page), path.parent)
 
 
+_MEAN_CRYSTAL = {
+    "level": "warning",
+    "code": "mean-crystal",
+    "text": "A mean crystal is no average over arrangements: compare with [arrangements].",
+}
+
+
 # ---- running ------------------------------------------------------------------------------------
 
 
@@ -179,7 +186,7 @@ def run_solid_solution(loaded: LoadedSolution, tell: Tell | None = None) -> dict
     if target is not None:
         parts = [data.get("statement", ""), target["statement"]]
         data["statement"] = " ".join(filter(None, parts))
-    caveats = data.get("caveats", [])
+    caveats = data.get("caveats") or [_MEAN_CRYSTAL]
     return data | {
         "title": file.title,
         "atoms": len(lattice.atoms),
@@ -323,9 +330,13 @@ def solid_solution_tables(data: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+LEAST_ERROR = 1e-5
+"""Å or meV; smaller scatter of arrangements is that of relaxations."""
+
+
 def _value(value: float | None, error: float | None, form: str) -> str:
     if value is None:
         return "—"
-    if error:
+    if error and error > LEAST_ERROR:
         return with_error(value, error)
     return format(value, form) if value else "0"
