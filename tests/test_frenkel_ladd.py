@@ -370,3 +370,68 @@ def test_what_cannot_be_is_refused_in_one_line():
         HeldReference(np.ones(4), np.ones(2), 2, 1.0, 1, 300.0)
     with pytest.raises(InputError, match="no diatomic gas"):
         analysis.gas_potential("Xe", 0.0, 300.0)
+
+
+def _thermal():
+    options = {"dynamics": HMC(step=5.0, n_steps=2), "n_draws": 3, "warmup": 1}
+    return thermal_positions(FULL, MIXED, TEMPERATURE, **options)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: einstein(POROUS, np.array([0, 2])).draw(-5.0, []), "temperature is -5"),
+        (lambda: harmonic().draw(0.0, []), "temperature is 0"),
+        (lambda: harmonic().record("hot"), "temperature is 'hot'"),
+        (lambda: EinsteinCrystal(FULL.lattice, MIXED, np.ones(5)), "one for each of 6 atoms"),
+        (lambda: EinsteinCrystal(FULL.lattice, MIXED, "stiff"), "springs are 'stiff'"),
+        (lambda: EinsteinCrystal(FULL.lattice, MIXED, 1.0, "home"), "places have shape"),
+        (lambda: HarmonicCrystal(FULL.lattice, MIXED, "K"), "matrix has shape"),
+        (
+            lambda: spring_constants(FULL.lattice, MIXED, np.zeros((6, 2, 3)), TEMPERATURE),
+            r"positions have shape \(6, 2, 3\)",
+        ),
+        (
+            lambda: spring_constants(FULL.lattice, MIXED, FULL.positions[None], -1.0),
+            "temperature is -1",
+        ),
+        (lambda: thermal_positions(FULL, MIXED, -1.0), "temperature is -1"),
+        (lambda: thermal_positions(FULL, np.stack([MIXED] * 2), 800.0), "occupation has shape"),
+        (
+            lambda: thermal_positions(FULL, MIXED, 800.0, positions=np.zeros((2, 3))),
+            r"positions have shape \(2, 3\)",
+        ),
+        (
+            lambda: reference_path(FULL, np.zeros(4, dtype=int), _thermal(), 800.0),
+            "another occupation",
+        ),
+        (lambda: analysis.mass_contribution([1.0], [2.0], -300.0), "temperature is -300"),
+        (lambda: analysis.mass_contribution(["heavy"], [2.0], 300.0), "give numbers in amu"),
+        (lambda: analysis.mass_contribution([1.0], [np.inf], 300.0), "amu above 0"),
+        (
+            lambda: analysis.SubstitutionFreeEnergy(1.0, 0.1, [1.0], [2.0, 3.0], 300.0),
+            "of the same atoms",
+        ),
+        (
+            lambda: analysis.SolidFreeEnergy(simple_cubic(3), 0.0, -0.1),
+            "switching_error is -0.1",
+        ),
+        (lambda: analysis.gas_potential(["O"], 0.0, 300.0), "no diatomic gas"),
+    ],
+)
+def test_what_is_no_temperature_spring_or_mass_is_refused_in_one_line(wrong, message):
+    with pytest.raises(InputError, match=message) as error:
+        wrong()
+    assert "\n" not in str(error.value)
+
+
+def test_a_path_from_a_reference_refuses_what_would_be_another_free_energy():
+    """A centre that drifts, an occupation that the reference does not have, and a kernel."""
+    path = FrenkelLaddPath(einstein(), FULL)
+    driven = {"dynamics": HMC(step=5.0, n_steps=2), "equilibration": 1}
+    with pytest.raises(InputError, match="leave the centre held"):
+        Switching(path, TEMPERATURE, 2, fix_centre=False, **driven)
+    with pytest.raises(InputError, match="site 0 holds Ta in place of Sc"):
+        Switching(path, TEMPERATURE, 2, **driven).run(np.array([1, 0, 1, 0]), n_chains=1)
+    with pytest.raises(InputError, match="leave the kernel out"):
+        path.model(0.0)

@@ -90,7 +90,7 @@ def gas_potential(
     >>> round(found.thermal, 2), round(found.zero_point, 3)
     (-1.1, 0.049)
     """
-    if symbol not in _MOLECULES:
+    if not isinstance(symbol, str) or symbol not in _MOLECULES:
         raise InputError(
             f"no diatomic gas of {symbol!r} is known; {suggestion(symbol, _MOLECULES)}"
         )

@@ -68,8 +68,16 @@ def mass_contribution(before: ArrayLike, after: ArrayLike, temperature: float) -
     >>> round(mass_contribution([207.2], [87.62], 1000.0), 4)  # Pb to Sr
     0.1113
     """
-    old, new = (np.atleast_1d(np.asarray(m, dtype=np.float64)) for m in (before, after))
-    if old.shape != new.shape or not (old > 0).all() or not (new > 0).all():
+    if not is_number(temperature) or not 0 < temperature < np.inf:
+        raise InputError(f"temperature is {shown(temperature)}; give kelvin above 0")
+    try:
+        old, new = (np.atleast_1d(np.asarray(m, dtype=np.float64)) for m in (before, after))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"masses are {shown(before)} and {shown(after)}; give numbers in amu"
+        ) from None
+    each = np.concatenate([old.ravel(), new.ravel()])
+    if old.shape != new.shape or not (np.isfinite(each) & (each > 0)).all():
         raise InputError(
             f"masses of shape {old.shape} and {new.shape}: give amu above 0 of the same atoms, "
             "before and after"
@@ -248,6 +256,11 @@ class SubstitutionFreeEnergy(_Terms):
     label
         What became what.
 
+    Raises
+    ------
+    InputError
+        If a number is not finite, or masses or the temperature are out of range.
+
     Examples
     --------
     >>> change = SubstitutionFreeEnergy(1.2, 0.01, [207.2], [87.62], 1000.0, "Pb to Sr")
@@ -264,6 +277,7 @@ class SubstitutionFreeEnergy(_Terms):
 
     def __post_init__(self) -> None:
         _check_finite(switching=self.switching, switching_error=self.switching_error)
+        mass_contribution(self.masses_before, self.masses_after, self.temperature)
 
     @property
     def terms(self) -> dict[str, float]:
@@ -458,3 +472,5 @@ def _check_finite(**numbers: float) -> None:
     for name, value in numbers.items():
         if not is_number(value) or not np.isfinite(value):
             raise InputError(f"{name} is {shown(value)}; give a finite number in eV")
+        if name.endswith("_error") and value < 0:
+            raise InputError(f"{name} is {shown(value)}; give a standard error in eV, 0 or more")

@@ -32,7 +32,7 @@ class _Reference(ABC):
                 f"occupation has shape {self.occupation.shape}: give one of {lattice.n_sites} sites"
             )
         known = lattice.atoms.positions if places is None else places
-        self.places = np.array(known, dtype=np.float64)
+        self.places = _numbers(known)
         if self.places.shape != lattice.atoms.positions.shape or not np.isfinite(self.places).all():
             raise InputError(
                 f"places have shape {self.places.shape}: give a finite position in Å for each of "
@@ -86,6 +86,7 @@ class _Reference(ABC):
             Primitive cells in the cell; by default those of the lattice, whose sites are alike
             whatever they hold, so that a sum over occupations counts nothing twice.
         """
+        check_temperature(temperature)
         if translations is None:
             classes = len(np.unique(self.lattice.translation_classes))
             translations = self.lattice.n_sites // classes
@@ -157,7 +158,13 @@ class EinsteinCrystal(_Reference):
                     )
                 found[atom] = springs[symbol]
         else:
-            found[:] = springs
+            given = _numbers(springs)
+            if given.shape not in {(), found.shape}:
+                raise InputError(
+                    f"springs are {shown(springs)}: give a number of eV/Å², numbers by element, or "
+                    f"one for each of {len(found)} atoms"
+                )
+            found[:] = given
         if not (np.isfinite(found) & (found > 0))[self.there].all():
             raise InputError(f"springs are {shown(springs)}: give eV/Å² above 0")
         return np.where(self.there, found, 0.0)
@@ -186,6 +193,7 @@ class EinsteinCrystal(_Reference):
         rngs
             One generator for each set of positions.
         """
+        check_temperature(temperature)
         variance = np.zeros(len(self.there))
         variance[self.there] = units.kB * temperature / self.springs[self.there]
         normals = np.array([rng.standard_normal(self.places.shape) for rng in rngs])
@@ -243,7 +251,7 @@ class HarmonicCrystal(_Reference):
     ) -> None:
         super().__init__(lattice, occupation, places)
         size = 3 * int(self.there.sum())
-        known = np.asarray(matrix, dtype=np.float64)
+        known = _numbers(matrix)
         if known.shape != (size, size) or not np.isfinite(known).all():
             raise InputError(
                 f"matrix has shape {known.shape}: give finite force constants [{size}, {size}]"
@@ -278,6 +286,7 @@ class HarmonicCrystal(_Reference):
         rngs
             One generator for each set of positions.
         """
+        check_temperature(temperature)
         spread = np.sqrt(units.kB * temperature / self.values)
         away = np.array([self.modes @ (spread * r.standard_normal(len(spread))) for r in rngs])
         found = np.repeat(self.places[None], len(away), axis=0)
@@ -315,7 +324,7 @@ def spring_constants(
     Raises
     ------
     InputError
-        If there are fewer than two draws, or an atom never moved.
+        If there are fewer than two draws, a shape is wrong, or an atom never moved.
 
     Examples
     --------
@@ -329,7 +338,14 @@ def spring_constants(
     >>> round(springs["Fe"])  # two atoms of a held centre reach half as far each
     12
     """
-    draws = np.asarray(positions, dtype=np.float64).reshape(-1, len(lattice.atoms), 3)
+    check_temperature(temperature)
+    known = _numbers(positions)
+    if known.shape[-2:] != (len(lattice.atoms), 3) or not np.isfinite(known).all():
+        raise InputError(
+            f"positions have shape {known.shape}: give finite draws [..., {len(lattice.atoms)}, 3] "
+            "in Å"
+        )
+    draws = known.reshape(-1, len(lattice.atoms), 3)
     if len(draws) < 2:
         raise InputError(f"there are {len(draws)} draws of positions: give two or more")
     places = draws.mean(axis=0)
@@ -342,3 +358,17 @@ def spring_constants(
             raise InputError(f"no atom of {chemical_symbols[number]} ever moved: give draws")
         springs[chemical_symbols[number]] = 3.0 * units.kB * temperature / spread
     return springs, places
+
+
+def check_temperature(temperature: Any) -> None:
+    """Refuse what is no temperature."""
+    if not is_number(temperature) or not 0 < temperature < np.inf:
+        raise InputError(f"temperature is {shown(temperature)}; give kelvin above 0")
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """Array of floats; of what is none, an empty one, which fits no shape."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)

@@ -12,7 +12,8 @@ from ...streams import spawn_generators
 from ...sublattice import is_number, is_whole, shown
 from ..dynamics import HMC
 from ..dynamics.crystal import Crystal, Structures
-from .einstein import EinsteinCrystal, HarmonicCrystal, spring_constants
+from ._coupled import CoupledModel, PathCrystal
+from .einstein import EinsteinCrystal, HarmonicCrystal, check_temperature, spring_constants
 from .paths import MixturePath
 
 __all__ = [
@@ -82,6 +83,49 @@ class FrenkelLaddPath(MixturePath):
         """Evaluations of the energy model so far, and those that its reference took."""
         return super().calls - self._closed_form.rows + self.preparation
 
+    def prepared(self, occupations: np.ndarray) -> np.ndarray:
+        """Check occupations; int8 [n, n_sites].
+
+        Raises
+        ------
+        InputError
+            If one is not the reference's: it would be the free energy of another crystal.
+        """
+        rows = super().prepared(occupations)
+        if (rows != self.reference.occupation).any():
+            raise InputError(
+                f"an occupation is not that of the reference ({_first_unlike(self, rows)}): start "
+                "from path.reference.occupation, or make a reference for the other"
+            )
+        return rows
+
+    def model(self, s: float) -> CoupledModel:  # noqa: ARG002  (as every path has it)
+        """Refuse: a reference knows one occupation.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "occupations stand still between a crystal and its reference: leave the kernel out"
+        )
+
+    def crystal(self, s: float, temperature: float, fix_centre: bool = True) -> PathCrystal:
+        """U_s as what atoms move on, its centre held.
+
+        Raises
+        ------
+        InputError
+            If the centre is not to be held, or an energy model has no forces.
+        """
+        if not fix_centre:
+            raise InputError(
+                "fix_centre is False: without springs the crystal would drift as a whole; leave "
+                "the centre held, SolidFreeEnergy releases it"
+            )
+        return super().crystal(s, temperature)
+
     def starts(self, temperature: float, n: int, seed: int) -> Structures:
         """Independent draws of the reference's own equilibrium, to start from at s = 0.
 
@@ -99,6 +143,14 @@ class FrenkelLaddPath(MixturePath):
         cells = np.repeat(reference.cell[None], n, axis=0)
         occupations = np.repeat(reference.occupation[None], n, axis=0)
         return Structures(occupations, positions, cells, np.full(n, np.nan))
+
+
+def _first_unlike(path: FrenkelLaddPath, rows: np.ndarray) -> str:
+    """Say where an occupation differs first."""
+    wanted = path.reference.occupation
+    row, site = np.argwhere(rows != wanted)[0]
+    species = path.lattice.species_of(int(site))
+    return f"site {site} holds {species[rows[row, site]]} in place of {species[wanted[site]]}"
 
 
 class _Counted:
@@ -186,10 +238,18 @@ def thermal_positions(
             raise InputError(f"{name} is {shown(value)}; give a whole number, 1 or more")
     if not is_whole(warmup, least=0):
         raise InputError(f"warmup is {shown(warmup)}; give a whole number, 0 or more")
+    check_temperature(temperature)
     crystal = Crystal(hamiltonian, temperature)
     lattice, rngs = crystal.lattice, spawn_generators(seed, n_replicas)
+    if np.ndim(occupation) != 1:
+        raise InputError(f"occupation has shape {np.shape(occupation)}: give one, [n_sites]")
     dynamics = HMC() if dynamics is None else dynamics
     start = lattice.atoms.positions if positions is None else np.asarray(positions, dtype=float)
+    if start.shape != lattice.atoms.positions.shape or not np.isfinite(start).all():
+        raise InputError(
+            f"positions have shape {start.shape}: give a finite one in Å for each of the "
+            f"{len(lattice.atoms)} atoms"
+        )
     cells = np.repeat(lattice.atoms.cell.array[None], n_replicas, axis=0)
     places = crystal.recentred(np.repeat(start[None], n_replicas, axis=0), cells)
     rows = np.repeat(np.asarray(lattice.check(occupation), np.int8)[None], n_replicas, axis=0)
@@ -289,7 +349,7 @@ def reference_path(
     Raises
     ------
     InputError
-        If the kind is none, or the draws are too few.
+        If the kind is none, or the draws are too few or of another occupation.
 
     Examples
     --------
@@ -303,6 +363,8 @@ def reference_path(
     """
     if kind not in REFERENCES:
         raise InputError(f"kind is {shown(kind)}; give one of {', '.join(REFERENCES)}")
+    if not np.array_equal(occupation, thermal.occupation):
+        raise InputError("the draws are of another occupation: draw positions of this one")
     lattice = hamiltonian.lattice
     springs, places = spring_constants(lattice, occupation, thermal.positions, temperature)
     if kind == "einstein":
