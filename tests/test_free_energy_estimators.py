@@ -185,6 +185,24 @@ def test_few_works_and_resampled_errors_are_told():
         switching_free_energy(gaussian_works(np.random.default_rng(5), (6, 6), 1.0), resamples=1)
 
 
+def test_works_without_any_spread_do_not_count_as_known_exactly():
+    """Chains that all stay in one configuration agree to the last digit, and may all be wrong."""
+    found = switching_free_energy(Works(np.full((1, 30), 0.2), np.full((1, 30), -0.2), 300.0, 5))
+    assert codes(found) >= {"no-spread"}
+    assert not found.converged
+    assert found.free_energy == pytest.approx(0.2)
+
+
+def test_what_is_no_record_is_refused_in_one_line():
+    with pytest.raises(InputError, match="give Works, as Switching records them"):
+        switching_free_energy([0.1, 0.2, 0.3])
+    with pytest.raises(InputError, match="give Windows, as WindowSampling records them"):
+        window_free_energy([0.1, 0.2, 0.3])
+    works = gaussian_works(np.random.default_rng(5), (6, 6), 1.0)
+    with pytest.raises(InputError, match=r"resamples is 2\.5"):
+        switching_free_energy(works, resamples=2.5)
+
+
 def test_dissipation_and_crossings_of_gaussian_works_are_those_of_the_closed_form():
     rng, kt, width = np.random.default_rng(6), kB * 500.0, 1.5
     found = switching_free_energy(gaussian_works(rng, (2000, 3000), width))

@@ -11,6 +11,7 @@ from ase.units import kB
 
 from ...alchemical_records import Works
 from ...errors import ConvergenceError, InputError
+from ...sublattice import is_whole, shown
 from ..caveats import Caveat
 from ..stability.mbar import LEAST_OVERLAP
 from ..wording import with_error
@@ -25,6 +26,8 @@ _FEW = 20
 _FEWEST = 3
 _APART = 4.0
 """Standard errors that what a theorem forbids has to exceed to be told."""
+_ALIKE = 1e-6
+"""Spread in k_BT below which works do not differ."""
 _RESAMPLES = 200
 _CHAINS = 8
 """Chains from which on the scatter of whole chains tells an error."""
@@ -90,7 +93,7 @@ def switching_free_energy(
     Raises
     ------
     InputError
-        If a direction has fewer than three works but some.
+        If a direction has fewer than three works but some, or there are no ``Works``.
     ConvergenceError
         If the directions have less than one work in common and overlap too little.
 
@@ -107,8 +110,10 @@ def switching_free_energy(
     >>> found.converged, abs(found.free_energy - 0.2) < 3 * found.error < 0.02
     (True, True)
     """
-    if resamples < 2:
-        raise InputError(f"resamples is {resamples!r}: at least 2 are needed for an error")
+    if not isinstance(works, Works):
+        raise InputError(f"works are {shown(works)}; give Works, as Switching records them")
+    if not is_whole(resamples, least=2):
+        raise InputError(f"resamples is {shown(resamples)}: at least 2 are needed for an error")
     kt = kB * works.temperature
     ways = [_way(name, getattr(works, name), kt) for name in ("forward", "reverse")]
     forward, reverse = ways
@@ -299,6 +304,12 @@ def _caveats(result: SwitchingFreeEnergy, kt: float) -> tuple[Caveat, ...]:
             "forbids: the starts were not in equilibrium, or a sign is wrong."
         )
         found.append(Caveat("critical", "second-law", text))
+    if max(np.ptp(result.works.forward), np.ptp(result.works.reverse)) < _ALIKE * kt:
+        text = (
+            "Forward works are all the same, and so are reverse ones, so that nothing tells an "
+            "error: rare configurations with other works, if there are any, were not met."
+        )
+        found.append(Caveat("warning", "no-spread", text))
     if min(result.effective) < _FEW:
         text = (
             f"There are {result.effective[0]:.3g} independent works forward and "

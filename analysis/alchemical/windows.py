@@ -10,6 +10,7 @@ from ase.units import kB
 from ...alchemical_records import Windows
 from ...errors import InputError
 from ...statistics import Summary, summary
+from ...sublattice import shown
 from ..caveats import Caveat, shortcoming
 from ..layout import few
 from ..stability.mbar import LEAST_OVERLAP
@@ -49,7 +50,7 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
     Raises
     ------
     InputError
-        If ``parts`` is negative.
+        If ``parts`` is negative, or there are no ``Windows``.
     ConvergenceError
         If two neighbouring windows have less than one draw in common, or MBAR has no solution.
 
@@ -68,6 +69,10 @@ def window_free_energy(windows: Windows, *, parts: int = 10) -> WindowFreeEnergy
     >>> abs(found.free_energy - 1.5 * kt * np.log(4)) < 3 * found.error < 0.01
     True
     """
+    if not isinstance(windows, Windows):
+        raise InputError(
+            f"windows are {shown(windows)}; give Windows, as WindowSampling records them"
+        )
     if not isinstance(parts, int) or parts < 0:
         raise InputError(f"parts is {parts!r}: give 0 or a number of parts")
     kt = kB * windows.temperature
