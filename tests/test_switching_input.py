@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from alchemc import Canonical, Lattice, RandomSwap, Sublattice
-from alchemc.ensembles import HMC, NPT, GeometricSchedule, HybridMD, MixturePath, Switching
+from alchemc.ensembles import (
+    HMC,
+    NPT,
+    AlchemicalPath,
+    GeometricSchedule,
+    HybridMD,
+    MixturePath,
+    OptimisedSchedule,
+    Switching,
+)
 from alchemc.ensembles.alchemical import LinearSchedule
 from alchemc.errors import InputError, ModelError
 from exact_positions import LATTICE, OCCUPATION, STIFF, TEMPERATURE
@@ -29,6 +38,7 @@ PATH = stiffening(True)[0]
         ({"temperature": 500.0}, "the kernel's ensemble has the temperature 2000.0"),
         ({"schedule": "lineal"}, "did you mean 'linear'"),
         ({"schedule": 3.0}, "schedule is 3.0"),
+        ({"schedule": LinearSchedule}, "schedule is"),
         ({"equilibration": 0}, "protocols start from equilibrium"),
         ({"warmup": -1}, "warmup is -1"),
         ({"kernel_steps": 0}, "kernel_steps is 0"),
@@ -124,3 +134,12 @@ class _NoEnergy:
 
     def energy(self, occupations):
         return np.full(len(occupations), np.inf)
+
+
+def test_paths_of_what_is_no_model_and_no_group_are_refused():
+    with pytest.raises(InputError, match="final is 3; give an energy model"):
+        MixturePath(CASE.path.hamiltonian, 3)
+    with pytest.raises(InputError, match="give Groups"):
+        AlchemicalPath(CASE.path.hamiltonian, {"one": [0]}, "Ti", "Zr")
+    with pytest.raises(InputError, match="give numbers"):
+        OptimisedSchedule([0.0, 1.0], ["slow", "fast"], 300.0)

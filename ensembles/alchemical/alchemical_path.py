@@ -90,6 +90,11 @@ class AlchemicalPath(PathBase):
     ) -> None:
         if mixing not in MIXINGS:
             raise InputError(f"mixing is {shown(mixing)}; give one of {', '.join(MIXINGS)}")
+        if not isinstance(groups, Groups):
+            raise InputError(
+                f"groups are {shown(groups)}; give Groups, such as "
+                'Groups.of(lattice, {"one": [0]})'
+            )
         if hamiltonian.lattice != groups.lattice:
             raise InputError(
                 "the groups' lattice differs from the energy model's: build both from one Lattice"

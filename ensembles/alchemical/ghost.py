@@ -89,7 +89,10 @@ class VacancyPath(AlchemicalPath):
         self.symbol, self.spring = symbol, float(spring)
         self.atom = int(lattice.sites[site])
         known = lattice.atoms.positions[self.atom] if place is None else place
-        self.place = np.array(known, dtype=np.float64)
+        try:
+            self.place = np.array(known, dtype=np.float64)
+        except (TypeError, ValueError):
+            self.place = np.empty(0)
         if self.place.shape != (3,) or not np.isfinite(self.place).all():
             raise InputError(f"place is {shown(place)}; give three finite numbers in Å")
 

@@ -251,7 +251,7 @@ class MixturePath(PathBase):
     Raises
     ------
     InputError
-        If the models' lattices differ.
+        If one is no energy model, or the models' lattices differ.
 
     Examples
     --------
@@ -269,6 +269,9 @@ class MixturePath(PathBase):
     linear = True
 
     def __init__(self, initial: Any, final: Any, label: str | None = None) -> None:
+        for name, one in (("initial", initial), ("final", final)):
+            if not hasattr(one, "lattice"):
+                raise InputError(f"{name} is {shown(one)}; give an energy model")
         if initial.lattice != final.lattice:
             raise InputError(
                 "the two energy models have different lattices: build both on one Lattice"

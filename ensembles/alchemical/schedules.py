@@ -180,8 +180,13 @@ class OptimisedSchedule:
     temperature: float
 
     def __post_init__(self) -> None:
-        s = np.array(self.couplings, dtype=np.float64)
-        rates = np.array(self.rates, dtype=np.float64)
+        try:
+            s = np.array(self.couplings, dtype=np.float64)
+            rates = np.array(self.rates, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"couplings are {shown(self.couplings)} and rates {shown(self.rates)}; give numbers"
+            ) from None
         if s.ndim != 1 or len(s) < 1 or (np.diff(s) <= 0).any() or s[0] < 0 or s[-1] > 1:
             raise InputError(f"couplings are {shown(s.tolist())}; give them rising within [0, 1]")
         if rates.shape != s.shape or not np.isfinite(rates).all() or (rates < 0).any():
@@ -263,7 +268,7 @@ def schedule_of(given: Any) -> Schedule:
         if given not in SCHEDULES:
             raise InputError(f"schedule is {given!r}; {suggestion(given, SCHEDULES)}")
         return SCHEDULES[given]()
-    if not callable(given) or not hasattr(given, "name"):
+    if not callable(given) or isinstance(given, type) or not hasattr(given, "name"):
         raise InputError(
             f'schedule is {shown(given)}; give "linear", "smooth step", GeometricSchedule(…) or '
             "OptimisedSchedule.from_windows(…)"
