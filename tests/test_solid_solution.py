@@ -351,6 +351,18 @@ def test_arrangements_without_a_minimum_are_left_out_and_told():
         sampled_lattice_parameters(Cubes(failing=states), [0, 0.5, 1], configurations=given)
 
 
+def test_one_arrangement_among_others_has_no_error():
+    """Nothing scatters in a pure crystal; of a chain that is stuck nothing is known."""
+    landscape = Cubes()
+    stuck = np.tile([0, 0, 0, 1, 1, 1], (40, 2, 1))
+    given = {0.0: np.zeros((1, 6), int), 0.5: stuck, 1.0: np.ones((1, 6), int)}
+    found = sampled_lattice_parameters(landscape, [0, 0.5, 1], configurations=given)
+    errors = found.of("arrangements").lattice_parameter_error
+    assert errors[[0, 2]].tolist() == [0.0, 0.0]
+    assert np.isnan(errors[1])
+    assert "(error unknown)" in found.statement
+
+
 def test_mean_crystals_stand_beside_averages_of_a_small_cell(mace):
     lattice = perovskite((2, 1, 1), a=4.05)
     relaxed = Relaxed(

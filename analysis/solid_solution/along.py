@@ -225,8 +225,9 @@ def _averaged(
         "energy": np.asarray(minima.energies)[back] / n,
     }
     of = {name: _mean(one, good, (n_draws, n_chains)) for name, one in values.items()}
-    if len(distinct) == 1:  # there is no other arrangement, so nothing scatters
-        of = {name: (mean, 0.0) for name, (mean, _) in of.items()}
+    if len(distinct) == 1:  # without another arrangement nothing scatters, else it is not known
+        alone = ((expected > 0).sum(axis=1) <= 1).all()
+        of = {name: (mean, 0.0 if alone else np.nan) for name, (mean, _) in of.items()}
     return _Point(
         lengths=shape.lengths(cells[good]).mean(axis=0),
         lattice_parameter=of["a"][0],
