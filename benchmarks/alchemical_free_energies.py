@@ -40,23 +40,27 @@ from alchemc import (
     builders,
 )
 from alchemc.alchemical_records import Works
-from alchemc.ensembles import HMC, FrenkelLaddPath, Langevin, VacancyPath
+from alchemc.ensembles import HMC, EinsteinCrystal, FrenkelLaddPath, Langevin, VacancyPath
 from alchemc.ensembles.alchemical import AlchemicalPath, Groups, Switching, spring_constants
 from alchemc.ensembles.alchemical.frenkel_ladd import reference_path, thermal_positions
-from alchemc.solid_records import HeldReference
+from alchemc.solid_records import HeldReference, RemovedAtom
 
 RESULT = Path(__file__).parent / "results" / "alchemical_free_energies.json"
 STEPS = 24  # changes of s in a protocol, each followed by a trajectory
 HEAVY = {"masses": "equal"}  # of trajectories only: no average over positions knows masses
+CRYSTALS = ("perfect", "vacancy")
 MGO_ENTHALPY = -6.235  # eV per formula unit, 298 K: −601.6 kJ/mol (NIST–JANAF)
 
 
 def kept(keep, name, kind, make):
     """Return a record from the folder, or make it and store it there first."""
-    path = keep / f"{name}.npz"
-    if not path.exists():
-        np.savez(path, **make().to_arrays())
-    with np.load(path) as arrays:
+    if not (keep / f"{name}.npz").exists():
+        np.savez(keep / f"{name}.npz", **make().to_arrays())
+    return stored(keep, name, kind)
+
+
+def stored(keep, name, kind):
+    with np.load(keep / f"{name}.npz") as arrays:
         return kind.from_arrays(dict(arrays))
 
 
@@ -149,8 +153,7 @@ def absolute(name, keep, mace, occupation, temperature):
         return dataclasses.replace(works, calls=works.calls + thermal.calls)
 
     works = kept(keep, f"{name}-frenkel-ladd", Works, switched)
-    with np.load(keep / f"{name}-reference.npz") as arrays:
-        held = HeldReference.from_arrays(dict(arrays))
+    held = stored(keep, f"{name}-reference", HeldReference)
     estimate = analysis.switching_free_energy(works)
     solid = analysis.SolidFreeEnergy.of(held, estimate)
     print(solid.statement, flush=True)
@@ -168,15 +171,16 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     full = np.zeros(1, dtype=np.int8)
     dynamics = Langevin(time_step=2.5, friction=0.02, n_steps=4, **HEAVY)
     thermal = thermal_positions(
-        model, full, temperature, dynamics=dynamics, n_draws=20, warmup=15, n_replicas=4,
-        seed=1,
-    )  # fmt: skip
+        model, full, temperature, dynamics=dynamics, n_draws=30, warmup=20, seed=1
+    )
     springs, places = spring_constants(lattice, full, thermal.positions, temperature)
     path = VacancyPath(model, 0, "O", springs["O"], places[atom])
-    switching = Switching(path, temperature, STEPS, "linear", dynamics, equilibration=10, warmup=0)
+    switching = Switching(
+        path, temperature, 30, "smooth step", dynamics, equilibration=10, warmup=0
+    )
     works = kept(
         keep, "oxygen", Works,
-        lambda: switching.run(thermal.last(), n_chains=4, n_rounds=6, seed=2),
+        lambda: switching.run(thermal.last(), n_chains=2, n_rounds=4, seed=2),
     )  # fmt: skip
     estimate = analysis.switching_free_energy(works)
     references = oxygen_references()
@@ -232,11 +236,55 @@ def iron(keep, temperature=600.0, size=3, repeats=4):
     atoms = bulk("Fe", "bcc", a=2.84, cubic=True) * (size, size, size)
     n = len(atoms)
     lattice = Lattice(atoms, {"vacancy": Sublattice((0,), ("Fe", "X"))})
+    if not (keep / "iron-vacancy.npz").exists():
+        switch_iron(keep, lattice, temperature, repeats)
+    works = {name: stored(keep, f"iron-{name}", Works) for name in (*CRYSTALS, "alchemical")}
+    solids = {name: stored(keep, f"iron-{name}-reference", HeldReference) for name in CRYSTALS}
+    ghost = stored(keep, "iron-ghost", RemovedAtom)
+    each = {name: middle(work) for name, work in works.items()}
+    absolute = {
+        name: np.array([analysis.SolidFreeEnergy(held, one).value for one in each[name]])
+        for name, held in solids.items()
+    }
+    per_atom = absolute["perfect"] / n
+    bulk_iron = f"bulk iron of {n} atoms at constant volume"
+    by_path = np.array([
+        analysis.VacancyFormation(ghost, one, 0.0, mu, reservoir=bulk_iron).value
+        for one, mu in zip(each["alchemical"], per_atom, strict=True)
+    ])  # fmt: skip
+    by_two = absolute["vacancy"] - (n - 1) * per_atom
+    spread = {"alchemical": by_path.std(ddof=1), "frenkel_ladd": by_two.std(ddof=1)}
+    vacancy = analysis.VacancyFormation.of(
+        ghost, analysis.switching_free_energy(works["alchemical"]), float(per_atom.mean()),
+        float(per_atom.std(ddof=1) / np.sqrt(repeats)), reservoir=bulk_iron,
+    )  # fmt: skip
+    print(vacancy.statement, spread, flush=True)
+    return {
+        "temperature": temperature, "atoms": n, "repeats": repeats,
+        "alchemical_eV": by_path.tolist(), "frenkel_ladd_eV": by_two.tolist(),
+        "spread_alchemical_eV": float(spread["alchemical"]),
+        "spread_frenkel_ladd_eV": float(spread["frenkel_ladd"]),
+        "times_smaller": float(spread["frenkel_ladd"] / spread["alchemical"]),
+        "bulk_eV_per_atom": per_atom.tolist(), "vacancy": vacancy.to_dict(),
+        "relaxed_at_0_K_eV": relaxed_iron(lattice, n),
+        "calls": {name: int(work.calls) for name, work in works.items()},
+        "dissipated_eV": {name: dissipated(work) for name, work in works.items()},
+    }  # fmt: skip
+
+
+def switch_iron(keep, lattice, temperature, repeats):
+    """Works of the three paths; calls of absolute ones count the draws their springs come from."""
     model = AlchemicalCHGNet(lattice, dtype="float32", device="cpu")
     dynamics = Langevin(time_step=4.0, friction=0.02, n_steps=3)
-    options = {"dynamics": dynamics, "equilibration": 10, "warmup": 0}
-    solids, works, calls = {}, {}, {}
-    for name, held in (("perfect", 0), ("vacancy", 1)):
+    n = len(lattice.atoms)
+
+    def driven(path, thermal, seed):
+        switching = Switching(
+            path, temperature, STEPS, "smooth step", dynamics, equilibration=10, warmup=0
+        )
+        return switching.run(thermal.last(), n_chains=repeats, seed=seed)
+
+    for held, name in enumerate(CRYSTALS):
         occupation = np.array([held], dtype=np.int8)
         thermal = thermal_positions(
             model, occupation, temperature, dynamics=dynamics, n_draws=15, warmup=12, seed=held,
@@ -244,61 +292,22 @@ def iron(keep, temperature=600.0, size=3, repeats=4):
         )  # fmt: skip
         path = reference_path(model, occupation, thermal, temperature)
         if name == "perfect":
-            # The others' mean places are as good as known: iron's sites are.
+            # Mean places are known here: they are the sites.
             springs = path.reference.springs[0]
-            path = FrenkelLaddPath(type(path.reference)(lattice, occupation, springs), model)
+            path = FrenkelLaddPath(EinsteinCrystal(lattice, occupation, springs), model)
             alchemical = VacancyPath(model, 0, "Fe", springs)
-            starts = thermal.last()
-            switching = Switching(alchemical, temperature, STEPS, "smooth step", **options)
-            works["alchemical"] = kept(
-                keep, "iron-alchemical", Works,
-                partial(switching.run, starts, n_chains=repeats, seed=11),
-            )  # fmt: skip
-        switching = Switching(path, temperature, STEPS, "smooth step", **options)
-        works[name] = kept(
-            keep, f"iron-{name}", Works,
-            partial(switching.run, thermal.last(), n_chains=repeats, seed=20 + held),
-        )  # fmt: skip
-        solids[name] = path.reference.record(temperature, translations=n)
-        calls[name] = int(works[name].calls) + thermal.calls
-        print(name, springs, calls, flush=True)
-    each = {name: middle(work) for name, work in works.items()}
-    absolute = {
-        name: np.array([analysis.SolidFreeEnergy(held, one).value for one in each[name]])
-        for name, held in solids.items()
-    }
-    per_atom = absolute["perfect"] / n
-    ghost = alchemical.record(temperature)
-    by_path = [
-        analysis.VacancyFormation(ghost, one, 0.0, mu, reservoir=f"bulk iron of {n} atoms").value
-        for one, mu in zip(each["alchemical"], per_atom, strict=True)
-    ]
-    by_two = absolute["vacancy"] - (n - 1) * per_atom
-    estimate = analysis.switching_free_energy(works["alchemical"])
-    vacancy = analysis.VacancyFormation.of(
-        ghost, estimate, float(per_atom.mean()), float(per_atom.std(ddof=1) / np.sqrt(repeats)),
-        reservoir=f"bulk iron of {n} atoms at constant volume",
-    )  # fmt: skip
-    print(vacancy.statement, flush=True)
-    return {
-        "temperature": temperature, "atoms": n, "repeats": repeats,
-        "alchemical_eV": list(map(float, by_path)), "frenkel_ladd_eV": by_two.tolist(),
-        "spread_alchemical_eV": float(np.std(by_path, ddof=1)),
-        "spread_frenkel_ladd_eV": float(by_two.std(ddof=1)),
-        "times_smaller": float(by_two.std(ddof=1) / np.std(by_path, ddof=1)),
-        "bulk_eV_per_atom": per_atom.tolist(), "vacancy": vacancy.to_dict(),
-        "relaxed_at_0_K_eV": relaxed_iron(lattice, n),
-        "calls": {
-            "alchemical": int(works["alchemical"].calls),
-            "frenkel_ladd": calls["perfect"] + calls["vacancy"],
-        },
-        "dissipated_eV": {name: dissipated(work) for name, work in works.items()},
-    }  # fmt: skip
+            kept(keep, "iron-ghost", RemovedAtom, partial(alchemical.record, temperature))
+            kept(keep, "iron-alchemical", Works, partial(driven, alchemical, thermal, 11))
+        record = partial(path.reference.record, temperature, n)
+        kept(keep, f"iron-{name}-reference", HeldReference, record)
+        works = driven(path, thermal, 20 + held)
+        works = dataclasses.replace(works, calls=works.calls + thermal.calls)
+        kept(keep, f"iron-{name}", Works, lambda works=works: works)
 
 
 def middle(works):
     """Free energy of every repeat: half of its forward less its reverse work."""
-    return 0.5 * (works.forward - works.reverse)
+    return 0.5 * (works.forward - works.reverse).ravel()
 
 
 def dissipated(works):
