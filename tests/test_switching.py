@@ -424,3 +424,8 @@ def test_an_instantaneous_switch_is_the_energy_difference_at_equilibrium_draws()
 def test_errors_that_no_works_support_are_infinite():
     apart = Works(np.full((1, 4), 50.0), np.full((1, 4), 50.0), 100.0, 1)
     assert bennett_error(apart) == float("inf")
+    rng, kt = np.random.default_rng(1), units.kB * 800.0
+    six = 5.0 * rng.normal(size=(2, 6)) + 12.5  # dissipate 12.5 k_BT: Bennett's formula says 1.2
+    assert bennett_error(Works(kt * six[0], kt * six[1], 800.0, 1)) == float("inf")
+    stuck = Works(np.full((1, 30), 0.2), np.full((1, 30), -0.2), 800.0, 1)
+    assert bennett_error(stuck) == float("inf")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import units
+from scipy.special import expit
 
 from ..._pymbar import quiet_pymbar
 from ...alchemical_records import Works
@@ -25,6 +26,8 @@ from .schedules import Schedule, couplings_of, schedule_of
 __all__ = ["Switching", "SwitchingState"]
 
 WARM_UP, EQUILIBRATION, SWITCHING = range(3)
+_LEAST_OVERLAP = 0.03  # of works both ways, as the estimator asks for
+_ALIKE = 1e-6  # k_BT, spread of works below which they do not differ
 
 
 class SwitchingState(NamedTuple):
@@ -185,7 +188,7 @@ class Switching:
             Rounds at most; 1 where neither ``error`` nor ``max_calls`` is given.
         error
             Standard error of ΔF in eV at which to stop, as Bennett's estimator finds it of
-            independent works.
+            independent works that differ and overlap.
         max_calls
             Evaluations of the energy models: no round is begun after the first that would, at the
             cost of the last, exceed them.
@@ -367,7 +370,11 @@ class Switching:
 
 
 def bennett_error(works: Works) -> float:
-    """Return the error of ΔF in eV by Bennett's estimator, works independent; or infinity."""
+    """Return the error of ΔF in eV by Bennett's estimator, works independent; or infinity.
+
+    It is infinite, too, where the formula tells nothing: works without any spread, or such that
+    both directions hardly share (``switching_free_energy`` refuses those).
+    """
     kT = units.kB * works.temperature
     forward, reverse = works.forward.ravel() / kT, works.reverse.ravel() / kT
     pymbar = quiet_pymbar()
@@ -375,6 +382,13 @@ def bennett_error(works: Works) -> float:
         with np.errstate(all="ignore"):
             found = pymbar.bar(forward, reverse, uncertainty_method="BAR")
     except (pymbar.utils.ConvergenceError, pymbar.utils.BoundsError, ValueError):
+        return float("inf")
+    f, n, m = float(found["Delta_f"]), len(forward), len(reverse)
+    p = expit(np.concatenate([forward, -reverse]) - f + np.log(n / m))
+    shared = float((p * (1.0 - p)).sum())
+    overlap = 0.5 * shared * (1.0 / n + 1.0 / m)
+    apart = shared < 1.0 and overlap < _LEAST_OVERLAP
+    if apart or max(np.ptp(forward), np.ptp(reverse)) < _ALIKE:
         return float("inf")
     error = float(found["dDelta_f"]) * kT
     return error if np.isfinite(error) and error > 0 else float("inf")
