@@ -17,14 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..alchemical_records import Windows, Works
+from ..analysis.wording import counted
 from ..ensembles.alchemical.frenkel_ladd import ThermalPositions
 from ..ensembles.alchemical.switching import EQUILIBRATION, bennett_error
 from ..errors import ConvergenceError, InputError, StoredRunError
 from . import files
 
-__all__ = ["Keeper", "Limits", "Part", "kept_thermal", "sampled", "switched"]
+__all__ = ["WORKS", "Keeper", "Limits", "Part", "kept_thermal", "sampled", "switched"]
 
-SAVE_EVERY = 20.0  # seconds
+WORKS = "works"
+"""Folder of the parts of a study."""
+SAVE_EVERY, TELL_EVERY = 20.0, 2.0  # seconds
 Tell = Callable[[str], None]
 
 
@@ -80,14 +83,14 @@ class Keeper:
         if self.folder is None:
             return
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path.parent)
         stream = io.BytesIO()
         np.savez(stream, settings=np.array(_text(settings)), **arrays)  # type: ignore[arg-type]
         files.replace_atomically(path, stream.getvalue())
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None  # noqa: S101  (checked by the callers)
-        return self.folder / "works" / f"{key}.npz"
+        return self.folder / WORKS / f"{key}.npz"
 
 
 def _text(settings: Mapping[str, Any]) -> str:
@@ -144,7 +147,8 @@ def switched(
         return limits.error is not None and bennett_error(works_of(arrays)) <= limits.error
 
     def standing(arrays: Mapping[str, np.ndarray]) -> str:
-        return f"round {len(arrays['done'])} of {limits.most}"
+        rounds, calls = len(arrays["done"]), int(arrays["progress"][2])
+        return f"round {rounds} of {limits.most}, {counted(calls, 'force call')}"
 
     arrays = _advanced(keeper, part, finished, standing, "done")
     return works_of(arrays), _beside(arrays)
@@ -171,7 +175,8 @@ def sampled(
         return n >= limits.most or _spent(n, int(progress[3]), limits)
 
     def standing(arrays: Mapping[str, np.ndarray]) -> str:
-        return f"draw {n_draws(arrays)} of {limits.most}"
+        calls = int(arrays["progress"][3])
+        return f"draw {n_draws(arrays)} of {limits.most}, {counted(calls, 'force call')}"
 
     arrays = _advanced(keeper, part, finished, standing, "draw_slopes")
     calls = int(arrays["progress"][3])
@@ -222,19 +227,23 @@ def _advanced(
     else:
         state, rngs = sampling.start(starts, n_chains=part.n_chains, seed=part.seed)
     begin = saved = time.monotonic()
+    told = begin - TELL_EVERY
     arrays = sampling.to_arrays(state, rngs) | extra
-    while not finished(arrays):
-        before = len(arrays[count])
-        state = sampling.advance(state, rngs)
-        now = time.monotonic()
-        arrays = sampling.to_arrays(state, rngs) | extra
-        over = len(arrays[count]) > before
-        if over:
-            keeper.tell(f"{part.title}: {standing(arrays)} after {_clock(now - begin)}")
-        if over or now - saved > SAVE_EVERY:
-            keeper.save(part.key, part.settings, arrays)
-            saved = now
-    keeper.save(part.key, part.settings, arrays)
+    try:
+        while not finished(arrays):
+            before = len(arrays[count])
+            state = sampling.advance(state, rngs)
+            now = time.monotonic()
+            arrays = sampling.to_arrays(state, rngs) | extra
+            over = len(arrays[count]) > before
+            if over and (now - told >= TELL_EVERY or finished(arrays)):
+                keeper.tell(f"{part.title}: {standing(arrays)} after {_clock(now - begin)}")
+                told = now
+            if over or now - saved > SAVE_EVERY:
+                keeper.save(part.key, part.settings, arrays)
+                saved = now
+    finally:  # stopped by Ctrl-C, too
+        keeper.save(part.key, part.settings, arrays)
     return arrays
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from ..errors import ConvergenceError
 from .build import model_facts
 from .free_energy_crystal import StudyCrystal, build_study_crystal
 from .free_energy_file import FreeEnergyFile, LoadedStudy, load_free_energy
-from .free_energy_parts import Keeper
+from .free_energy_parts import WORKS, Keeper
 from .free_energy_routes import Outcome, Routes
 from .labels import ROUTES
+from .lock import run_lock
 
 __all__ = ["load_free_energy", "run_free_energy"]
 
@@ -52,15 +54,18 @@ def run_free_energy(
         If the crystal cannot be made, or the folder holds works of another study.
     ModelError
         If the model cannot be had, with what to do.
+    StoredRunError
+        If works are damaged, or another process writes them.
     """
     file = loaded.file
     crystal = build_study_crystal(loaded)
     routes = Routes(file, crystal, Keeper(folder, tell or _silent))
-    rows = [
-        _row(routes, route, temperature)
-        for temperature in sorted(file.study.temperatures)
-        for route in file.study.chosen
-    ]
+    with _held(folder):
+        rows = [
+            _row(routes, route, temperature)
+            for temperature in sorted(file.study.temperatures)
+            for route in file.study.chosen
+        ]
     comparisons = _comparisons(rows)
     data = {
         "title": file.title,
@@ -77,6 +82,15 @@ def run_free_energy(
     }
     caveats = _caveats(file, crystal, rows, comparisons)
     return {"statement": _statement(data), "caveats": caveats, **data}
+
+
+def _held(folder: Path | None) -> AbstractContextManager[None]:
+    """Hold the works of a folder for writing."""
+    if folder is None:
+        return nullcontext()
+    works = folder / WORKS
+    works.mkdir(parents=True, exist_ok=True)
+    return run_lock(works)
 
 
 def _silent(line: str) -> None:

@@ -87,5 +87,7 @@ def free_energy_csv(data: Mapping[str, Any]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in data["results"]:
-        writer.writerow(["" if row[key] is None else row[key] for key in COLUMNS])
+        why = row["problem"] or " ".join(caveat["text"] for caveat in row["caveats"])
+        cells = {**row, "problem": why}
+        writer.writerow(["" if cells[key] is None else cells[key] for key in COLUMNS])
     return stream.getvalue()

@@ -1,7 +1,7 @@
 """``alchemc free-energy``: numbers against closed forms, going on after a stop, refusals, examples.
 
 Statistical comparisons are z-scores of the reported error with fixed seeds, refused above 4: a
-false alarm has a probability of 6·10⁻⁵ each, seven of them.
+false alarm has a probability of 6·10⁻⁵ each, eight of them.
 """
 
 import csv
@@ -21,6 +21,7 @@ from alchemc.campaign import free_energy_parts
 from alchemc.campaign.findings import read_findings
 from alchemc.campaign.free_energy_crystal import build_study_crystal
 from alchemc.campaign.free_energy_study import load_free_energy, run_free_energy
+from alchemc.campaign.lock import run_lock
 from alchemc.campaign.report_figures import draw_figure
 from alchemc.campaign.report_findings import finding_section
 from alchemc.campaign.report_html import section_html
@@ -253,6 +254,15 @@ def test_works_of_another_study_are_refused_and_damaged_ones_told(capsys, tmp_pa
     assert "damaged" in err
 
 
+def test_two_processes_do_not_write_the_same_works(capsys, tmp_path):
+    write(QUICK)
+    (tmp_path / "kept" / "works").mkdir(parents=True)
+    with run_lock(tmp_path / "kept" / "works"):
+        code, _, err = run(capsys, "study.toml", "--store", "kept", "-q")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "being written by" in err
+
+
 # ---- the command --------------------------------------------------------------------------------
 
 
@@ -385,8 +395,8 @@ def test_the_bundled_example_runs_at_a_tiny_size(monkeypatch, capsys):
     for old, new in (
         ("supercell = [2, 2, 2]", "supercell = [1, 1, 1]"),
         ("temperatures = [800, 1200]", "temperatures = [800]"),
-        ("steps = 100 ", "steps = 4 "),
-        ("rounds = 6", "rounds = 1"),
+        ("steps = 40 ", "steps = 4 "),
+        ("rounds = 5", "rounds = 1"),
         ("chains = 6", "chains = 3"),
         ("n_steps = 4", "n_steps = 1"),
         ("equilibration = 15", "equilibration = 1"),
