@@ -118,7 +118,7 @@ class Routes:
         found = analysis.SubstitutionFreeEnergy(
             one.found.free_energy, one.found.error, before, after, temperature
         )
-        return _outcome(found, one.calls, [one])
+        return _outcome(found, one.calls, [one], path=route == "windows")
 
     def _absolute(self, temperature: float, repeat: int) -> Outcome:
         one = self._solid("initial", self.crystal.occupation, temperature, repeat)
@@ -154,7 +154,8 @@ class Routes:
         found = analysis.VacancyFormation.of(ghost, one.found, potential, error, reservoir=words)
         # The thermal draws are part of the perfect crystal's absolute free energy, if it is made.
         calls = one.calls + (sum(m.calls for m in more) if more else thermal.calls)
-        return _outcome(found, calls, [one, *more])._replace(reservoir=words)
+        kept = _outcome(found, calls, [one, *more], path=route == "windows")
+        return kept._replace(reservoir=words)
 
     def _two_solids_of_vacancy(self, temperature: float, repeat: int) -> Outcome:
         assert self.crystal.final is not None  # noqa: S101  (a vacancy has one)
@@ -352,8 +353,12 @@ class Routes:
         return Limits(most, self.study.error, self.study.max_calls)
 
 
-def _outcome(found: Any, calls: int, parts: list[_Estimated]) -> Outcome:
-    terms = {row["term"]: (row["value_eV"], row["error_eV"]) for row in found.rows()[:-1]}
+def _outcome(found: Any, calls: int, parts: list[_Estimated], *, path: bool = False) -> Outcome:
+    """Terms as a result has them; ``path`` where its path was not switched."""
+    terms = {
+        "along the path" if path and row["term"] == "switching" else row["term"]:
+        (row["value_eV"], row["error_eV"]) for row in found.rows()[:-1]
+    }  # fmt: skip
     return Outcome(
         found.value, found.error, terms, calls, _caveats(parts), tuple(one.part for one in parts)
     )

@@ -139,6 +139,8 @@ def test_every_route_gives_the_closed_form_of_a_substitution(record_property):
         assert sum(term["value_eV"] for term in row["terms"]) == pytest.approx(row["value_eV"])
     assert [one["routes"][1] for one in found["comparisons"]] == ["windows", "frenkel-ladd"]
     assert all(abs(one["z"]) < 4 for one in found["comparisons"])
+    first = [row["terms"][0]["term"] for row in found["results"]]
+    assert first == ["switching", "along the path", "momenta"]
     assert "Sc → Ta on 4 sites" in found["statement"]
 
 
