@@ -219,6 +219,22 @@ def test_a_stopped_study_goes_on_to_the_same_works(monkeypatch, tmp_path, n):
     assert works_of(measured(text, tmp_path / "kept")) == works_of(whole)
 
 
+def test_generators_that_are_not_kept_are_seen_in_the_works(monkeypatch, tmp_path):
+    """The check above fails for a study that goes on with other random numbers."""
+    from_arrays = Switching.from_arrays
+
+    def forgetful(self, arrays):
+        state, rngs = from_arrays(self, arrays)
+        return state, [np.random.default_rng(k) for k in range(len(rngs))]
+
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 3)
+        with pytest.raises(StopError):
+            measured(QUICK, tmp_path / "kept")
+    monkeypatch.setattr(Switching, "from_arrays", forgetful)
+    assert works_of(measured(QUICK, tmp_path / "kept")) != works_of(measured(QUICK))
+
+
 def test_finished_parts_are_not_measured_again(monkeypatch, tmp_path):
     first = measured(QUICK, tmp_path / "kept")
     monkeypatch.setattr(SpringPotential, "forces_at", None)
