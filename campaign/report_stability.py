@@ -27,7 +27,12 @@ NAMES = {"binodal": "binodal", "spinodal": "spinodal", "consolute": "consolute p
 def ordering_section(data: Data, curves: xr.Dataset | None = None) -> Section:
     """Show an order–disorder analysis, ``OrderingTemperature.to_dict()``, and its curves."""
     estimates = [
-        [one["name"], _number(one["temperature"], one["error"]), one["chi2"], one["text"]]
+        [
+            one["name"],
+            _number(one["temperature"], one["error"]),
+            None if one["chi2"] is None else f"{one['chi2']:.2g}",
+            one["text"],
+        ]
         for one in data["estimates"]
     ]
     sizes = [
