@@ -155,7 +155,8 @@ def plot_acceptance(results: Mapping[str, Any], axes: Axes | None = None) -> Fig
     if None in numbers:
         raise InputError("the run does not know how many of its steps were accepted")
     figure = _single(results, numbers, "Accepted fraction", axes)
-    figure.axes[0].set_ylim(0, max(1.04 * max(numbers), 1e-3))
+    highest = max(one["mean"] for one in numbers)
+    figure.axes[0].set_ylim(0, max(1.04 * highest, 1e-3))
     return figure
 
 
