@@ -302,6 +302,7 @@ def _caveats(  # noqa: PLR0917
         *trajectory_caveats(run, [p for p in run.points if p.sizes.get("draw", 0)], found.written),
         *_unconverged(results, found),
         *_missed_precision(run, results, in_order),
+        *_biased(run),
         *_of_charges(results),
         *_held_too_closely(run, results),
         *_of_scans(run, found, loops),
@@ -370,6 +371,18 @@ def _of_charges(results: Sequence[PointResult]) -> list[Caveat]:
         "was trained on neutral crystals knows no charge; kind = 'charge-neutral' keeps it."
     )
     return [Caveat("warning", "charge", text)]
+
+
+def _biased(run: Run) -> list[Caveat]:
+    """Draws of a density with a bias of its own, or of states between species."""
+    if not any("bias_energy" in point for point in run.points):
+        return []
+    text = (
+        "The draws follow the ensemble with a bias that was learnt, some may lie between species: "
+        "these averages are not the ensemble's. Free energies of the states, with the bias taken "
+        "off, are those of state_free_energies."
+    )
+    return [Caveat("critical", "biased", text)]
 
 
 def _held_too_closely(run: Run, results: Sequence[PointResult]) -> list[Caveat]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..protocols import Kernel, State
 
-__all__ = ["check_single", "extended", "inner", "state_type_of", "take"]
+__all__ = ["check_plain", "check_single", "extended", "inner", "state_type_of", "take"]
 
 
 def check_single(kernel: Any, remedy: str) -> None:
@@ -27,6 +27,18 @@ def check_single(kernel: Any, remedy: str) -> None:
         raise InputError(f"{name} is a ladder: {remedy}")
     if not (hasattr(kernel, "step") and hasattr(kernel, "ensemble")):
         raise InputError(f"{name} is no kernel that takes steps: give one, such as RandomSwap")
+
+
+def check_plain(kernel: Any, remedy: str) -> None:
+    """Refuse a kernel whose states hold more than occupations.
+
+    Raises
+    ------
+    InputError
+        With ``remedy``.
+    """
+    if state_type_of(kernel) is not State:
+        raise InputError(f"{type(kernel).__name__} moves more than occupations: {remedy}")
 
 
 def state_type_of(kernel: Kernel) -> type[Any]:

@@ -13,7 +13,7 @@ from ..protocols import Ensemble, Generators, Hamiltonian, Info, Kernel, State
 from ..sublattice import is_whole, shown
 from ..tuning import STEPS_PER_TUNING, learn, summary_of
 from ._hybrid_records import HybridInfo, HybridState, step_info, together
-from ._states import check_single
+from ._states import check_plain, check_single
 from .dynamics import HMC, NPT, Langevin
 from .dynamics.crystal import Crystal, Dynamics, Report, Structures
 from .dynamics.views import CarryingView, PositionView
@@ -111,6 +111,7 @@ class HybridMD:
                 "more"
             )
         check_single(self.kernel, "make it from a HybridMD of one rung")
+        check_plain(self.kernel, "give the dynamics to it itself, or a kernel that moves none")
         self.crystal.check_masses(self.dynamics.masses)  # it refuses models without forces, too
         if self.occupation_steps and not hasattr(self.hamiltonian, "at"):
             raise InputError(
@@ -123,10 +124,15 @@ class HybridMD:
                 f"HMC needs energies in double precision, not in {precision}: "
                 'build the energy model with dtype="float64", or use Langevin'
             )
-        if self.swap_displacements and _has_surrogate(self.kernel):
+        if self.swap_displacements and _has(self.kernel, "surrogate"):
             raise InputError(
                 "a surrogate belongs to one set of positions, which exchanged displacements "
                 "change: leave out swap_displacements, or use kernels without a surrogate"
+            )
+        if self.swap_displacements and _has(self.kernel, "hand_over"):
+            raise InputError(
+                "a trajectory of λ belongs to one set of positions, which exchanged displacements "
+                "change: leave out swap_displacements, or use kernels that swap"
             )
 
     # ---- what is sampled -------------------------------------------------------------------
@@ -403,5 +409,6 @@ def _check_dynamics(dynamics: Any) -> None:
     )
 
 
-def _has_surrogate(kernel: Any) -> bool:
-    return hasattr(kernel, "surrogate") or any(map(_has_surrogate, getattr(kernel, "kernels", ())))
+def _has(kernel: Any, name: str) -> bool:
+    """Whether a kernel, or one that it is made of, has an attribute."""
+    return hasattr(kernel, name) or any(_has(k, name) for k in getattr(kernel, "kernels", ()))

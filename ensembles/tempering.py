@@ -138,6 +138,11 @@ class Tempering:
         move_rungs: bool = True,
     ) -> None:
         check_single(kernel, "give one rung's kernel")
+        if getattr(kernel, "own_biases", False):
+            raise InputError(
+                f"{type(kernel).__name__} learns biases of its own, which rungs would not share: "
+                "sample every temperature by itself, with more states between the species"
+            )
         if not is_whole(steps, least=1):
             raise InputError(f"steps is {shown(steps)}; give a whole number, 1 or more")
         named = {

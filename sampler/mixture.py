@@ -81,6 +81,12 @@ class Mixture:
                     f"{type(kernel).__name__} in a mixture has another energy model or ensemble "
                     f"than {type(first).__name__}: build all its kernels from the same two objects"
                 )
+        for kernel, _ in pairs:
+            if getattr(kernel, "state_type", State) is not State:
+                raise InputError(
+                    f"{type(kernel).__name__} in a mixture moves more than occupations: mix the "
+                    "kernels that it is made of, or give it the mixture"
+                )
         object.__setattr__(self, "kernels", tuple(kernel for kernel, _ in pairs))
         object.__setattr__(self, "weights", tuple(float(weight) for _, weight in pairs))
         object.__setattr__(self, "_turn", 0)

@@ -951,7 +951,7 @@ PROBE = """
   setTimeout(() => {
     const plots = [...document.querySelectorAll(".plot")];
     found.plots = plots.map((p) => p.id);
-    found.unplotted = plots.filter((p) => !p.querySelector(".trace")).map((p) => p.id);
+    found.unplotted = plots.filter((p) => !p.querySelector(".trace, .hm")).map((p) => p.id);
     const names = (id) => document.getElementById(id)?.data.map((t) => [t.name, t.line?.dash]);
     found.lines = names("plot-composition");
     found.slopes = document.getElementById("plot-slope")?.data[0].x;

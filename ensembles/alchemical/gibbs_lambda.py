@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -135,6 +135,9 @@ class GibbsLambda:
     fix_centre: bool = True
     ghost_width: float = 0.1
     _flattening: Flattening | None = field(default=None, repr=False, compare=False)
+
+    own_biases: ClassVar[bool] = True
+    """What it samples is not the ensemble's density alone; ladders refuse it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.groups, Groups):

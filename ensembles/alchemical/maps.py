@@ -175,7 +175,8 @@ def _log_normaliser(simplex: SimplexMap, sharpness: tuple[float, ...]) -> np.nda
 class CompactMap(SimplexMap):
     r"""λ_k = exp(c sin θ_k) / Σ_l exp(c sin θ_l), θ uniform on a torus.
 
-    The map of multisite λ-dynamics (Knight and Brooks 2011, doi:10.1021/ct200444f), c = 5.5 by
+    The map of multisite λ-dynamics (Knight and Brooks 2011, doi:10.1002/jcc.21921 and
+    doi:10.1021/ct200444f), c = 5.5 by
     default, with which a large part of all θ lies near a vertex.
 
     The density of λ at zero potential follows from independent v_k = c sin θ_k of density
@@ -184,8 +185,8 @@ class CompactMap(SimplexMap):
     .. math:: p_0(λ) = \frac{1}{\prod_{k=1}^m λ_k} \int f(v) \prod_{k<m} f(v + d_k)\, dv,
 
     for two species K(1 − d²/4c²)/(π²c λ₁λ₂) with the complete elliptic integral K(m) of the
-    parameter m. It is zero where |d_k − d_l| > 2c for a pair, and with three species or more rises
-    without bound, as a logarithm, where the two least or the two largest weights are equal.
+    parameter m. It is zero where |d_k − d_l| > 2c for a pair, and rises without bound, as a
+    logarithm, where the two least or the two largest weights are equal (of two species, at λ = ½).
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import InputError, ModelError
 from ...protocols import Generators, Kernel, State
 from ...sublattice import is_number, is_whole, shown
-from .._states import check_single
+from .._states import check_plain, check_single
 from ..dynamics import HMC, Langevin
 from ..dynamics.crystal import Dynamics, Report, Structures
 from .paths import unmoved
@@ -101,11 +101,7 @@ class Moves:
 
     def _check_kernel(self, kernel: Any) -> None:
         check_single(kernel, "give the kernel of one of its rungs")
-        if hasattr(kernel, "state_type"):
-            raise InputError(
-                f"{type(kernel).__name__} moves more than occupations: give the kernel that it is "
-                "made of, and the dynamics apart"
-            )
+        check_plain(kernel, "give the kernel that it is made of, and the dynamics apart")
         if kernel.hamiltonian.lattice != self.path.movable:
             raise InputError(
                 "the kernel's lattice is not that of the occupations that may move: make it on "

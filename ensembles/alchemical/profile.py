@@ -74,7 +74,8 @@ def lambda_profile(
     if not is_whole(species, least=0) or species >= weights.shape[2]:
         raise InputError(f"species is {shown(species)}; give 0 to {weights.shape[2] - 1}")
     kT = units.kB * trajectory.attrs["temperature"]
-    counts = np.exp(trajectory["bias"].values / kT)
+    bias = trajectory["bias"].values
+    counts = np.exp((bias - bias.max()) / kT)
     density = simplex.density(weights)
     counts = np.divide(counts, density, out=np.zeros_like(counts), where=density > 0.0)
     edges = np.linspace(0.0, 1.0, n_bins + 1)
