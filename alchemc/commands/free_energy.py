@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from .shared import (
     DONE,
     NOT_CONVERGED,
@@ -15,9 +14,9 @@ from .shared import (
     Quiet,
     complain,
     keep,
+    one_format,
     print_json,
-    print_text,
-    terminal,
+    print_study,
 )
 
 __all__ = ["free_energy"]
@@ -38,8 +37,7 @@ def free_energy(
     ] = None,
 ) -> int:
     """Measure free energies of substitutions, vacancies or crystals, by one route or several."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them")
+    one_format(as_json=as_json, as_csv=as_csv)
     from ..campaign.free_energy_study import load_free_energy, run_free_energy
     from ..campaign.free_energy_tables import free_energy_csv, free_energy_tables
 
@@ -51,13 +49,7 @@ def free_energy(
     elif as_csv:
         typer.echo(free_energy_csv(found), nl=False)
     else:
-        console = terminal()
-        for table in free_energy_tables(found):
-            console.print(table)
-            console.print()
-        print_text(console, found["statement"])
-        for caveat in found["caveats"]:
-            print_text(console, caveat["text"])
+        print_study(found, free_energy_tables(found))
     if found["converged"]:
         return DONE
     complain("not converged; take more works, more steps or more windows (the caveats say which)")

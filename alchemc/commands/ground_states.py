@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .shared import DONE, AsJson, Quiet, StoreIn, keep, print_json, print_text, terminal
+from .shared import DONE, AsJson, Quiet, StoreIn, keep, one_format, print_json, print_text, terminal
 
 __all__ = ["ground_states"]
 
@@ -44,8 +44,7 @@ def ground_states(  # noqa: PLR0917  (options of a command)
     store: StoreIn = None,
 ) -> int:
     """Find ordered ground states and their hull by enumeration of small cells."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them")
+    one_format(as_json=as_json, as_csv=as_csv)
     for path in (figure, structures):
         if path is not None and path.exists():
             raise InputError(f"{path} exists and is not overwritten; choose another name")

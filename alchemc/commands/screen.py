@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from .shared import (
     BAD_INPUT,
     DONE,
@@ -16,6 +15,7 @@ from .shared import (
     StoreIn,
     complain,
     keep,
+    one_format,
     print_json,
     print_text,
     terminal,
@@ -34,8 +34,7 @@ def screen(
     store: StoreIn = None,
 ) -> int:
     """Rank the orderings of disordered crystals by concentration waves, without sampling."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them")
+    one_format(as_json=as_json, as_csv=as_csv)
     from ..campaign.screening import load_screen, run_screen, screen_csv, screen_table
 
     entries = [entry for path in files for entry in load_screen(path)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = [
     "BAD_INPUT",
@@ -22,7 +26,9 @@ __all__ = [
     "StoreIn",
     "complain",
     "keep",
+    "one_format",
     "print_json",
+    "print_study",
     "print_text",
     "terminal",
 ]
@@ -70,6 +76,23 @@ def print_text(console: Console, text: str) -> None:
     It is folded to the width of a terminal only.
     """
     console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def one_format(*, as_json: bool, as_csv: bool) -> None:
+    """Refuse two formats for machines at once."""
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other; give one of them")
+
+
+def print_study(found: Mapping[str, Any], tables: Iterable[Table]) -> None:
+    """Print what a study found: its tables, its statement and its caveats."""
+    console = terminal()
+    for table in tables:
+        console.print(table)
+        console.print()
+    print_text(console, found["statement"])
+    for caveat in found["caveats"]:
+        print_text(console, caveat["text"])
 
 
 def print_json(content: Any) -> None:

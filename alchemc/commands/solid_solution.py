@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ConvergenceError, InputError
+from ..errors import ConvergenceError
 from .shared import (
     DONE,
     NOT_CONVERGED,
@@ -16,9 +16,9 @@ from .shared import (
     StoreIn,
     complain,
     keep,
+    one_format,
     print_json,
-    print_text,
-    terminal,
+    print_study,
 )
 
 __all__ = ["solid_solution"]
@@ -32,8 +32,7 @@ def solid_solution(
     store: StoreIn = None,
 ) -> int:
     """Follow a solid solution along its composition, or find the composition for a target."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them")
+    one_format(as_json=as_json, as_csv=as_csv)
     from ..campaign import solid_solution_study as study
 
     tell = None if quiet else lambda line: typer.echo(line, err=True)
@@ -48,13 +47,7 @@ def solid_solution(
     elif as_csv:
         typer.echo(study.solid_solution_csv(found), nl=False)
     else:
-        console = terminal()
-        for table in study.solid_solution_tables(found):
-            console.print(table)
-            console.print()
-        print_text(console, found["statement"])
-        for caveat in found["caveats"]:
-            print_text(console, caveat["text"])
+        print_study(found, study.solid_solution_tables(found))
     if found["converged"]:
         return DONE
     complain("the targets cannot be met together; drop one, or give weights or more species")

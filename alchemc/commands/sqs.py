@@ -14,6 +14,7 @@ from .shared import (
     NOT_CONVERGED,
     AsJson,
     complain,
+    one_format,
     print_json,
     print_text,
     terminal,
@@ -64,8 +65,7 @@ def sqs(  # noqa: PLR0917
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> int:
     """Make special quasirandom structures, or compare a run with them at every temperature."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them")
+    one_format(as_json=as_json, as_csv=as_csv)
     reach = None if cutoffs is None else _numbers(cutoffs, float, "cutoffs")
     if target.is_dir():
         if supercell is not None:

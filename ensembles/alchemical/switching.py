@@ -16,7 +16,7 @@ from ..._pymbar import quiet_pymbar
 from ...alchemical_records import Works
 from ...errors import ConvergenceError, InputError
 from ...protocols import Generators, Kernel
-from ...streams import generator_state, restore_generator, spawn_generators
+from ...streams import restored_generators, spawn_generators, stored_generators
 from ...sublattice import is_number, is_whole, shown
 from ..dynamics.crystal import Dynamics, Report, Structures
 from .moves import Moves, joined
@@ -347,7 +347,7 @@ class Switching:
             "heat": state.heat,
             "done": state.done,
             "dynamics": np.array(json.dumps(tuned)),
-            "generators": np.array([json.dumps(generator_state(rng)) for rng in rngs]),
+            "generators": stored_generators(rngs),
         }
 
     def from_arrays(
@@ -366,7 +366,7 @@ class Switching:
         state = SwitchingState(
             (ends[0], ends[1]), stage, step, work, heat, done, dynamics, calls
         )  # fmt: skip
-        return state, [restore_generator(json.loads(str(one))) for one in arrays["generators"]]
+        return state, restored_generators(arrays["generators"])
 
 
 def bennett_error(works: Works) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from ...alchemical_records import Windows
 from ...errors import ConvergenceError, InputError
 from ...protocols import Generators, Kernel
-from ...streams import generator_state, restore_generator, spawn_generators
+from ...streams import restored_generators, spawn_generators, stored_generators
 from ...sublattice import is_whole, shown
 from ..dynamics.crystal import Dynamics, Report, Structures
 from .moves import Moves
@@ -300,7 +300,7 @@ class WindowSampling:
             "draw_energies": np.array([*state.energies, state.part[0]]),
             "draw_slopes": np.array([*state.slopes, state.part[1]]),
             "dynamics": np.array(json.dumps(tuned)),
-            "generators": np.array([json.dumps(generator_state(rng)) for rng in rngs]),
+            "generators": stored_generators(rngs),
         }
 
     def from_arrays(
@@ -317,7 +317,7 @@ class WindowSampling:
             structures, dynamics, bool(drawing), window, step, (energies[-1], slopes[-1]),
             energies[:-1], slopes[:-1], calls,
         )  # fmt: skip
-        return state, [restore_generator(json.loads(str(one))) for one in arrays["generators"]]
+        return state, restored_generators(arrays["generators"])
 
 
 def _with(values: tuple[Any, ...], k: int, value: Any) -> tuple[Any, ...]:
