@@ -9,6 +9,7 @@ import numpy as np
 from ..compositions import count_species
 from ..lattice import Lattice
 from ..records import Run
+from .biased import follows_a_bias
 from .estimates import Meter, measured
 
 __all__ = [
@@ -29,15 +30,17 @@ Tracked = tuple[str, str]
 def named_sublattices(run: Run) -> list[str]:
     """Sublattices whose composition may change: those named by a chemical potential or φ.
 
-    Those of a trajectory from elsewhere whose composition was seen to change, too.
+    Those of a trajectory from elsewhere whose composition was seen to change, too; and all where
+    groups of sites hop, whatever the ensemble keeps.
     """
     lattice = run.lattice
+    hopping = any(follows_a_bias(point) for point in run.points)
     named = {str(name) for point in run.points for name, c in point.coords.items() if not c.ndim}
     seen = run.attrs.get("trajectory", {}).get("open", ())
     found = []
     for name, sublattice in lattice.sublattices.items():
         coordinates = {f"{p}_{name}_{s}" for p in ("mu", "phi") for s in sublattice.species}
-        if (coordinates & named or name in seen) and len(sublattice.species) > 1:
+        if (hopping or coordinates & named or name in seen) and len(sublattice.species) > 1:
             found.append(name)
     return found
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..records import Run
 from ..statistics import Summary
+from .biased import refuse_biased
 from .layout import TEMPERATURE, Layout, coordinates_of, layout
 from .order.commensurate import NAMED_ORDERS
 from .point_results import (
@@ -85,7 +86,7 @@ def hysteresis(run: Run, orders: Sequence[str] | None = None) -> tuple[Loop, ...
     Raises
     ------
     InputError
-        If a point has no temperature, or an order is unknown.
+        If a point has no temperature, an order is unknown, or draws follow a bias.
 
     Examples
     --------
@@ -105,6 +106,7 @@ def hysteresis(run: Run, orders: Sequence[str] | None = None) -> tuple[Loop, ...
     ('fraction of Zr on B', (False, True, False), (-0.1, 0.1))
     """
     points = [point for point in run.points if point.sizes.get("draw", 0)]
+    refuse_biased(points, "loops")
     coordinates = coordinates_of(points)
     found = layout(coordinates, run.config)
     if not found.returns:

@@ -15,6 +15,7 @@ from ..compositions import held_too_closely
 from ..errors import InputError
 from ..lattice import Lattice
 from ..records import Run
+from .biased import follows_a_bias
 from .caveats import (
     Caveat,
     above_melting,
@@ -125,6 +126,8 @@ def analyze_run(
     curves = _curves(found, rising)
     visited = settled_loops(found, results, moving)
     loops = sorted(visited, key=lambda loop: curves.index(loop.curve))
+    if any(map(follows_a_bias, sampled)):
+        loops = []  # every point has a bias of its own, by which the two ways differ
     transition = _transition(results, found, list(measured))
     caveats = _caveats(run, results, found, loops, transition, left_out)
     return {
@@ -375,12 +378,12 @@ def _of_charges(results: Sequence[PointResult]) -> list[Caveat]:
 
 def _biased(run: Run) -> list[Caveat]:
     """Draws of a density with a bias of its own, or of states between species."""
-    if not any("bias_energy" in point for point in run.points):
+    if not any(map(follows_a_bias, run.points)):
         return []
     text = (
         "The draws follow the ensemble with a bias that was learnt, some may lie between species: "
-        "these averages are not the ensemble's. Free energies of the states, with the bias taken "
-        "off, are those of state_free_energies."
+        "these averages are not the ensemble's, and the composition is none that it prescribes. "
+        "Free energies of the states, with the bias taken off, are those of state_free_energies."
     )
     return [Caveat("critical", "biased", text)]
 

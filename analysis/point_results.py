@@ -13,6 +13,7 @@ from ase.units import GPa, kB
 from ..errors import InputError
 from ..lattice import Lattice
 from ..statistics import MIN_ESS, Summary
+from .biased import follows_a_bias
 from .caveats import Caveat, shortcoming
 from .changes import Tracked, count_meter, extremes_of, moving_fractions, open_sublattices
 from .estimates import Meter, describe, measured, scaled, summarize_series
@@ -139,6 +140,7 @@ class PointResult:
         self.temperature = self.coordinates["temperature"]
         self.n_draws, self.n_chains = (point.sizes[name] for name in ("draw", "chain"))
         self.closed = not free
+        self._biased = follows_a_bias(point)
         # With a fluctuating composition Var(E) is no derivative of the energy.
         self._has_capacity = self.closed and canonical
         self._measure_energy(lattice, point)
@@ -263,9 +265,11 @@ class PointResult:
 
         :math:`∂f/∂c_k = −2κ k_BT (⟨c_k⟩ + φ_k/2)`, by parts from the mean of the derivative of the
         weight over c. By sublattice and species, for every φ; against the last species of a
-        sublattice.
+        sublattice. None where the draws follow a bias.
         """
         found: dict[str, dict[str, Summary]] = {}
+        if self._biased:
+            return found
         for name, fractions in self.composition.items():
             kappa = self.coordinates.get(f"kappa_{name}", self.coordinates.get("kappa", math.nan))
             for species, fraction in fractions.items():

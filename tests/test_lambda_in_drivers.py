@@ -1,9 +1,20 @@
 """λ-dynamics and Gibbs λ within drivers of kernels: what would sample wrongly is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from alchemc import Canonical, Mixture, PairHamiltonian, RandomSwap, Tempering, analysis, builders
+from alchemc import (
+    Canonical,
+    Mixture,
+    PairHamiltonian,
+    RandomSwap,
+    Tempering,
+    VarianceConstrained,
+    analysis,
+    builders,
+)
 from alchemc import sample as draw
 from alchemc.ensembles import HMC, GibbsLambda, Groups, HybridMD, LambdaDynamics
 from alchemc.errors import InputError
@@ -51,3 +62,49 @@ def test_an_analysis_says_that_draws_follow_a_bias():
     biased = [c for c in told if c["code"] == "biased"]
     assert [c["level"] for c in biased] == ["critical"]
     assert "state_free_energies" in biased[0]["text"]
+
+
+def swept(**how):
+    return draw(hopping(**how), np.zeros(2, int), n_steps=40, n_replicas=2, warmup=20, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("what", "use"),
+    [
+        ("free energies", analysis.observations),
+        ("free energies", lambda run: analysis.free_energy(run, anchor=PAIRS)),
+        ("free energies", analysis.mbar_averages),
+        ("transition temperatures", lambda run: analysis.transition_series(run, None)),
+    ],
+)
+@pytest.mark.parametrize("how", [{}, {"flatten": False}])
+def test_draws_under_a_bias_are_refused_by_what_would_take_them_for_the_ensembles(what, use, how):
+    with pytest.raises(InputError, match=f"{what} would follow it too: .*state_free_energies"):
+        use(swept(**how))
+
+
+def test_a_sweep_both_ways_under_biases_has_no_hysteresis():
+    points = [swept().samples.assign_coords(sweep=way) for way in (0.0, 1.0)]
+    hot = [point.assign_coords(temperature=1200.0) for point in points]
+    run = replace(swept(), points=(points[0], hot[0], hot[1], points[1]))
+    with pytest.raises(InputError, match="loops would follow it too"):
+        analysis.hysteresis(run)
+    assert analysis.analyze_run(run, orders=[], shells=0)["hysteresis"] == []
+
+
+def test_a_composition_that_hops_in_a_canonical_ensemble_is_not_told_as_fixed():
+    found = analysis.analyze_run(swept(), orders=[], shells=0)
+    assert found["formula"] == "Sr(Ti,Zr)O3"
+    assert found["sublattices"]["B"]["varies"]
+    (point,) = found["points"]
+    assert 0.0 < point["fractions"]["fraction of Zr on B"]["mean"] < 1.0
+    assert point["heat_capacity"] is None
+    assert "composition" in next(c for c in found["caveats"] if c["code"] == "biased")["text"]
+
+
+def test_free_energy_slopes_are_not_taken_from_biased_draws():
+    target = VarianceConstrained(LATTICE, 900.0, phi={"B": {"Ti": -1.0}}, kappa=2.0)
+    kernel = GibbsLambda(PAIRS, target, Groups.each_site(LATTICE))
+    run = draw(kernel, np.zeros(2, int), n_steps=40, n_replicas=2, warmup=20, seed=1)
+    (point,) = analysis.analyze_run(run, orders=[], shells=0)["points"]
+    assert point["free_energy_slopes"] == {}

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import InputError
 from ...lattice import Lattice
 from ...records import Run
+from ..biased import refuse_biased
 from ..estimates import as_chains, blocks_of_draws
 from ..layout import coordinates_of
 
@@ -115,7 +116,7 @@ def observations(run: Run) -> Observations:
     ------
     InputError
         If the run has no draws, no energies, or a point no temperature or coordinates of species
-        that the lattice does not hold.
+        that the lattice does not hold; or if draws follow a bias, as those of `GibbsLambda`.
 
     Examples
     --------
@@ -132,6 +133,7 @@ def observations(run: Run) -> Observations:
     drawn = [p for p in run.points if p.sizes.get("draw", 0) and p.sizes.get("chain", 0)]
     if not drawn:
         raise InputError("the run holds no draws yet: wait for the first, or give another run")
+    refuse_biased(drawn, "free energies")
     kinds = _kinds(lattice)
     points = [
         _point(lattice, point, scalars, kinds)

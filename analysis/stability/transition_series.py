@@ -15,6 +15,7 @@ from ...errors import InputError
 from ...lattice import Lattice
 from ...records import Run
 from ...sublattice import is_number, shown
+from ..biased import refuse_biased
 from ..caveats import landscape_of
 from ..changes import count_meter
 from ..estimates import Meter, as_chains, measured, sites_of, species_labels
@@ -131,8 +132,8 @@ def transition_series(
     Raises
     ------
     InputError
-        If the order does not fit the cell, a point has no temperature or no draws, or points
-        differ in more than their temperature.
+        If the order does not fit the cell, a point has no temperature or no draws, points differ
+        in more than their temperature, or draws follow a bias, as those of `GibbsLambda`.
 
     Examples
     --------
@@ -158,6 +159,7 @@ def transition_series(
     points = [point for point in run.points if point.sizes.get("draw", 0)]
     if not points:
         raise InputError("the run holds no draws yet; let it sample before it is analysed")
+    refuse_biased(points, "transition temperatures")
     kinds = [_kind(lattice, point, order) for point in points]
     for point, kind in zip(points, kinds, strict=True):
         _require_same(kind, kinds[0], f"the point at {float(point['temperature']):g} K")
