@@ -8,6 +8,7 @@ variants must fall below 1e-6 by the same check.
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -23,6 +24,8 @@ from alchemc import (
     builders,
     sample,
 )
+from alchemc.campaign.checkpoint import Checkpoint
+from alchemc.campaign.engine import _joined, _split
 from alchemc.ensembles import WithPositions
 from alchemc.ensembles.alchemical import (
     Biases,
@@ -32,13 +35,15 @@ from alchemc.ensembles.alchemical import (
     LambdaIntegrator,
     SoftmaxMap,
 )
+from alchemc.ensembles.alchemical._trials import Setting, Trials
 from alchemc.ensembles.alchemical.arrangements import Arrangements, kept_by, log_product
 from alchemc.ensembles.alchemical.integrators import Phase, leapfrog
+from alchemc.ensembles.dynamics.step_size import StepSize
 from alchemc.errors import InputError
 from alchemc.potentials.response import taylor_expansion
 from alchemc.sampler import draw_block, warm_up
 from alchemc.streams import generator_state, restore_generator, spawn_generators
-from lambda_cases import WithTaylor, binary, flows, two_sublattices
+from lambda_cases import WithTaylor, binary, flows, pair_model, two_sublattices
 from toys import RandomHamiltonian, TabulatedHamiltonian, bundled_table
 
 T = 2500.0
@@ -96,8 +101,6 @@ def charge_neutral():
         ("K", "Sr"), ("Ti", "Nb"), "O", a=4.0, size=(3, 1, 1),
         charges={"K": 1, "Sr": 2, "Ti": 4, "Nb": 5}, spectator_charges={"O": -2},
     )  # fmt: skip
-    from lambda_cases import pair_model
-
     ensemble = ChargeNeutral(lattice, T, {"A": {"Sr": 0.05}})
     states = lattice.enumerate()
     return pair_model(lattice, 0.02), ensemble, states[ensemble.total_charge(states) == 18]
@@ -305,6 +308,51 @@ def test_warm_up_tunes_and_freezes_and_says_what_it_found():
     assert report.gradient_calls >= 8 * 120 * 11
 
 
+@pytest.mark.parametrize("parts", [(70,), (7,) * 10, (30, 1, 39)])
+def test_a_warm_up_in_parts_tries_what_one_of_their_length_does(parts):
+    model = binary((2, 2, 2))
+    whole = LambdaDynamics(model, SemiGrandCanonical(model.lattice, T, {"Zr": 0.0}))
+    rngs = spawn_generators(0, 4)
+    state = whole.init(np.zeros((4, 8), int), rngs)
+    tuned, there, _ = warm_up(whole, state, rngs, 70)
+    assert tuned.to_arrays()["trials"]["groups_at_once"].tolist() == [8, 4, 2, 8, 8]
+    streams, kernel, kept = spawn_generators(0, 4), whole, state
+    for n in parts:
+        kernel = whole.with_arrays(through_json(kernel.to_arrays()))
+        kernel, kept, _ = warm_up(kernel, kept, streams, n)
+    assert str(kernel.to_arrays()) == str(tuned.to_arrays())
+    assert np.array_equal(kept.occupations, there.occupations)
+    assert np.array_equal(kept.energy, there.energy)
+
+
+def through_json(arrays):
+    """What a checkpoint makes of parameters: JSON, with the arrays beside it."""
+    parameters, kept = _split(arrays)
+    return _joined(
+        Checkpoint(
+            point=0, phase="warmup", warmup_steps=0, committed=(0,), ended_by=("",),
+            generators=(), kernel=json.loads(json.dumps(parameters)), arrays=kept, generation=0,
+        )
+    )  # fmt: skip
+
+
+def test_trials_keep_the_setting_that_changes_most_sites():
+    plan = ((1.0, 1), (1.0, 2), (1.0, 4), (2.0, 1))
+    trials = Trials(plan, (Setting(np.ones((8, 2)), 8, StepSize.at(0.3)),))
+    worth = {(8, 1.0): 1.0, (4, 1.0): 3.0, (2, 1.0): 2.0, (4, 2.0): 5.0}
+    tried = []
+    for _ in range(100):
+        now = trials.present
+        key = now.moving, float(now.kappa[0, 0])
+        tried.append(key)
+        trials = trials.after(0.9, worth[key], 0.9)
+    assert trials.best.moving == 4
+    assert trials.best.kappa[0, 0] == 2.0
+    assert set(tried) == set(worth)
+    assert tried[20:33] == [(4, 2.0)] * 13
+    assert tried[33:43] == [(8, 1.0)] * 10
+
+
 def test_a_chain_goes_on_from_stored_numbers_bit_for_bit():
     model, ensemble, states = canonical_three_species()
     kernel = LambdaDynamics(model, ensemble, integrator=LambdaIntegrator("underdamped", 3))
@@ -450,6 +498,36 @@ def test_a_start_without_weight_is_refused():
     kernel = LambdaDynamics(model, ensemble)
     with pytest.raises(InputError, match="no weight"):
         kernel.init(np.array([[0, 1, 0, 0, 0, 1]]), spawn_generators(0, 1))
+
+
+def test_a_pure_start_moves_where_exchanges_on_two_sublattices_keep_the_charge():
+    lattice = builders.perovskite(
+        ("Sr", "K"), ("Ti", "Nb"), "O", a=4.0, size=(2, 1, 1),
+        charges={"K": 1, "Sr": 2, "Ti": 4, "Nb": 5}, spectator_charges={"O": -2},
+    )  # fmt: skip
+    model = pair_model(lattice, 0.02)
+    kernel = LambdaDynamics(model, ChargeNeutral(lattice, T, {"A": {"K": 0.0}}))
+    run = sample(kernel, np.zeros(4, int), n_steps=20, n_replicas=4, seed=1)
+    held = run.samples.occupation.values.reshape(-1, 4)
+    assert held.any()
+    assert np.array_equal(held[:, :2].sum(axis=1), held[:, 2:].sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("groups", "start"),
+    [
+        ({"one": [0], "other": [1]}, [0, 0, 0, 1]),
+        ({"pair": [0, 1], "other": [2]}, [0, 0, 1, 0]),  # of unlike sizes, they cannot exchange
+        ({"one": [0]}, [1, 0, 1, 0]),
+    ],
+)
+def test_a_start_that_has_no_other_arrangement_is_refused(groups, start):
+    model = binary()
+    kernel = LambdaDynamics(
+        model, Canonical(model.lattice, T), groups=Groups.of(model.lattice, groups)
+    )
+    with pytest.raises(InputError, match="the only arrangement of what the ensemble keeps"):
+        kernel.init(np.array([start]), spawn_generators(0, 1))
 
 
 def test_a_table_of_a_model_can_be_sampled_through_its_own_mixed_energies():

@@ -41,15 +41,11 @@ def checked_start(
             "[n_replicas, n_sites] and one generator per replica"
         )
     arrangements = hand_over.arrangements
-    states = arrangements.groups.states(checked)
-    if len(arrangements.free):
-        return checked
-    held = [states[:, block.groups] for block in arrangements.blocks]
-    stuck = np.all([(one == one[:, :1]).all(axis=1) for one in held], axis=0)
+    stuck = arrangements.alone(arrangements.groups.states(checked))
     if stuck.any():
         raise InputError(
-            f"replica {int(stuck.argmax())} holds one species in all groups of a sublattice, whose "
-            "composition is kept: start from a mixed composition"
+            f"replica {int(stuck.argmax())} starts from the only arrangement of what the ensemble "
+            "keeps, the composition or the charge: start from a mixed composition"
         )
     return checked
 

@@ -124,6 +124,19 @@ class Arrangements:
             for block in self.blocks
         ]
 
+    def alone(self, states: np.ndarray) -> np.ndarray:
+        """Whether no others have the same totals as states [n, n_groups], bool [n]."""
+        n = len(states)
+        if len(self.free):
+            return np.zeros(n, dtype=bool)
+        found = np.ones(n, dtype=bool)
+        for block, total in zip(self.blocks, self.totals(states), strict=True):
+            factors = self.groups.allowed[block.groups].astype(float)
+            onward, scales = _backward(block, np.tile(factors, (n, 1, 1)), total)
+            number = _log(onward[0][(slice(None), *(0,) * total.shape[1])]) + scales.sum(axis=1)
+            found &= number < np.log(1.5)
+        return found
+
     def summed(
         self, log_factors: np.ndarray, totals: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:

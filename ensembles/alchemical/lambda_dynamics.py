@@ -16,6 +16,7 @@ from .._hybrid_records import HybridState
 from ..dynamics.step_size import StepSize
 from ..with_positions import WithPositions, occupations_of
 from ._lambda_steps import Moved, changes_between, checked_start, sharpness_of
+from ._trials import Setting, Trials
 from .arrangements import Arrangements, kept_by
 from .biases import Biases
 from .groups import Groups
@@ -32,7 +33,6 @@ __all__ = ["LambdaDynamics"]
 FIRST_STEP = 0.3
 TRIALS = ((1.0, 1), (1.0, 2), (1.0, 4), (1.0, 16), (1.0, 64), (0.5, 1), (2.0, 1))
 """Factors of κ and divisors of the groups at once that are tried one after the other."""
-TRIAL_SHARE = 0.6  # of a warm-up
 
 
 class Proposal(NamedTuple):
@@ -143,6 +143,7 @@ class LambdaDynamics:
     _masses: np.ndarray | None = field(default=None, repr=False, compare=False)
     _step: StepSize = field(default=StepSize.at(FIRST_STEP), repr=False, compare=False)
     _products: int = field(default=0, repr=False, compare=False)
+    _trials: Trials | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         groups = Groups.each_site(self.hamiltonian.lattice) if self.groups is None else self.groups
@@ -364,54 +365,40 @@ class LambdaDynamics:
     def warm_up(
         self, state: Any, rngs: Generators, n: int
     ) -> tuple[LambdaDynamics, Any, list[Info]]:
-        """Run ``n`` steps that tune κ, step and masses; all are frozen in what returns."""
-        kernel, infos = replace(self, _step=self._step.resumed()), []
-        if kernel._masses is None and n:  # noqa: SLF001
+        """Run ``n`` steps that tune κ, step and masses; all are frozen in what returns.
+
+        Several parts do as one of their length: `Trials` goes on where it was.
+        """
+        kernel, infos = self, []
+        if kernel._masses is None and n:
             masses, products = curvature_masses(
                 self.hamiltonian, self.model.groups, self.simplex, self.potential.beta
             )
             kernel = replace(kernel, _masses=masses, _products=products)
-        trials = self._trials()
-        share = int(TRIAL_SHARE * n) // max(1, len(trials))
-        best = -1.0
-        for trial in trials if share else ():
-            start = kernel._with(trial)  # noqa: SLF001
-            tried, state, part = start._tuned_for(state, rngs, share)  # noqa: SLF001
-            infos += part
-            if _sites_changed(part) > best:
-                best, kernel = _sites_changed(part), tried
-        kernel, state, part = kernel._tuned_for(state, rngs, n - len(infos))  # noqa: SLF001
-        settled = kernel._step.settled()  # noqa: SLF001
-        return replace(kernel, _step=settled), state, infos + part
+        trials = self._trials
+        if trials is None:
+            start = Setting(np.asarray(self._kappa), self._moving, self._step.resumed())
+            trials = Trials(self._plan, (start,))
+        for _ in range(n):
+            kernel = kernel._set_to(trials.present)  # noqa: SLF001
+            state, info, chance = kernel._advance(state, rngs)  # noqa: SLF001
+            infos.append(info)
+            trials = trials.after(chance, _sites_changed(info), self.integrator.target)
+        best = trials.best._replace(step=trials.best.step.settled())
+        return replace(kernel._set_to(best), _trials=trials), state, infos  # noqa: SLF001
 
-    def _trials(self) -> list[tuple[float, int]]:
+    def _set_to(self, setting: Setting) -> LambdaDynamics:
+        return replace(self, _kappa=setting.kappa, _moving=setting.moving, _step=setting.step)
+
+    @property
+    def _plan(self) -> tuple[tuple[float, int], ...]:
         """Factors of κ and divisors of the groups at once to be tried."""
         groups = self.model.groups.n_groups if self.at_once is None else 1
-        return [
+        return tuple(
             (factor, divisor)
             for factor, divisor in TRIALS
             if (factor == 1.0 or self.sharpness is None) and (divisor == 1 or groups >= 2 * divisor)
-        ]
-
-    def _with(self, trial: tuple[float, int]) -> LambdaDynamics:
-        """Return the kernel with the groups at once of a trial, or with another κ."""
-        factor, divisor = trial
-        if factor != 1.0:
-            return replace(self, _kappa=np.asarray(self._kappa) * factor)
-        most = self.model.groups.n_groups if self.at_once is None else self._moving
-        return replace(self, _moving=-(-most // divisor))
-
-    def _tuned_for(
-        self, state: Any, rngs: Generators, n: int
-    ) -> tuple[LambdaDynamics, Any, list[Info]]:
-        """Run steps in which the time step is tuned."""
-        kernel, infos = self, []
-        for _ in range(n):
-            state, info, chance = kernel._advance(state, rngs)
-            infos.append(info)
-            step = kernel._step.after(chance, self.integrator.target)
-            kernel = replace(kernel, _step=step)
-        return kernel, state, infos
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return what the warm-up found, in plain numbers and words."""
@@ -455,11 +442,12 @@ class LambdaDynamics:
             "step": self._step.to_arrays(),
             "hessian_products": self._products,
         }
+        found["trials"] = {} if self._trials is None else self._trials.to_arrays()
         return found if self._masses is None else found | {"masses": np.array(self._masses)}
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> LambdaDynamics:
         """Return the kernel with what ``to_arrays`` gave."""
-        masses = arrays.get("masses")
+        masses, trials = arrays.get("masses"), arrays.get("trials")
         return replace(
             self,
             _kappa=np.array(arrays["sharpness"], dtype=float),
@@ -467,10 +455,10 @@ class LambdaDynamics:
             _masses=None if masses is None else np.array(masses, dtype=float),
             _step=StepSize.from_arrays(arrays["step"]),
             _products=int(arrays["hessian_products"]),
+            _trials=Trials.from_arrays(self._plan, trials) if trials else None,
         )
 
 
-def _sites_changed(infos: list[Info]) -> float:
-    """Mean number of sites that accepted steps changed."""
-    changed = [((i.sites >= 0).sum(axis=1) * i.accepted).mean() for i in infos]
-    return float(np.mean(changed))
+def _sites_changed(info: Info) -> float:
+    """Mean number of sites that a step changed where it was accepted."""
+    return float(((info.sites >= 0).sum(axis=1) * info.accepted).mean())
