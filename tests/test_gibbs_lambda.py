@@ -220,6 +220,18 @@ def test_a_chain_goes_on_bit_for_bit_from_a_checkpoint(name):
 
 
 @pytest.mark.parametrize("name", ["two sublattices", "crystal"])
+def test_a_kernel_stored_before_its_warm_up_learns_the_same(name):
+    kernel, starts = some_kernel(name)
+    found = []
+    for one in (kernel, through_a_checkpoint(kernel, kernel)):
+        rngs = spawn_generators(4, len(starts))
+        tuned, state, _ = warm_up(one, one.init(starts, rngs), rngs, 3)
+        found.append((state, json.dumps(tuned.summary())))
+    assert same(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("name", ["two sublattices", "crystal"])
 def test_a_chain_does_not_depend_on_those_beside_it(name):
     kernel, starts = some_kernel(name)
     kernel = kernel.with_arrays(

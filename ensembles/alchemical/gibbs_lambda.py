@@ -384,14 +384,18 @@ class GibbsLambda:
 
     def _guessed(self, state: GibbsState) -> tuple[GibbsLambda, np.ndarray]:
         """Kernel at the start of the flattening, and the calls [n, 2] that this took."""
-        flattening = Flattening(
-            self.present_biases, self.states.table, self.states.usable, self.ensemble.temperature,
-            self.couplings,
-        )  # fmt: skip
-        here = self._here(state)
+        flattening, here = self._first_flattening, self._here(state)
         if self.biases is None:
             flattening = flattening.started(self._hops.energies_of_states(here, state))
         return replace(self, biases=flattening.biases, _flattening=flattening), here.calls
+
+    @property
+    def _first_flattening(self) -> Flattening:
+        """Flattening before its first step."""
+        return Flattening(
+            self.present_biases, self.states.table, self.states.usable, self.ensemble.temperature,
+            self.couplings,
+        )  # fmt: skip
 
     def _flatter(self, hop: Hop, state: GibbsState) -> GibbsLambda:
         """Kernel with biases after one more step of the warm-up."""
@@ -450,7 +454,7 @@ class GibbsLambda:
     def to_arrays(self) -> dict[str, Any]:
         """Biases, how far the flattening has come, and what was tuned."""
         return {
-            "biases": self.present_biases.to_arrays(),
+            "biases": {} if self.biases is None else self.biases.to_arrays(),
             "flattening": {} if self._flattening is None else self._flattening.to_arrays(),
             "kernel": {} if self.kernel is None else self.kernel.to_arrays(),
             "dynamics": {} if self.dynamics is None else self.dynamics.to_arrays(),
@@ -458,12 +462,11 @@ class GibbsLambda:
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> GibbsLambda:
         """Return the kernel with what ``to_arrays`` gave."""
-        biases, flattening = self.present_biases.with_arrays(arrays["biases"]), None
+        biases, flattening = None, None  # without any, a warm-up begins with a guess
+        if arrays["biases"]:
+            biases = self.present_biases.with_arrays(arrays["biases"])
         if arrays["flattening"]:
-            flattening = Flattening(
-                biases, self.states.table, self.states.usable, self.ensemble.temperature,
-                self.couplings,
-            ).with_arrays(arrays["flattening"])  # fmt: skip
+            flattening = self._first_flattening.with_arrays(arrays["flattening"])
         return replace(
             self,
             biases=biases,
