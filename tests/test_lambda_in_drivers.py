@@ -16,7 +16,14 @@ from alchemc import (
     builders,
 )
 from alchemc import sample as draw
-from alchemc.ensembles import HMC, GibbsLambda, Groups, HybridMD, LambdaDynamics
+from alchemc.ensembles import (
+    HMC,
+    GibbsLambda,
+    Groups,
+    HybridMD,
+    LambdaDynamics,
+    LambdaTrajectory,
+)
 from alchemc.errors import InputError
 from alchemc.potentials import AlchemicalMACE
 
@@ -49,6 +56,16 @@ def test_kernels_that_move_positions_themselves_are_not_driven_as_if_they_moved_
             HybridMD(kernel, HMC())
         with pytest.raises(InputError, match="in a mixture moves more than occupations"):
             Mixture([(kernel, 1.0)])
+
+
+def test_atoms_do_not_move_with_lambda_in_single_precision(mace):
+    single = mace.at(mace.positions, mace.cell)
+    single.dtype = "float32"
+    assert LambdaDynamics(mace, ENSEMBLE, positions=True).atoms is not None
+    for kind in (LambdaDynamics, LambdaTrajectory):
+        with pytest.raises(InputError, match="need energies in double precision, not in float32"):
+            kind(single, ENSEMBLE, positions=True)
+    LambdaDynamics(single, ENSEMBLE)
 
 
 def test_a_ladder_refuses_kernels_with_biases_of_their_own():

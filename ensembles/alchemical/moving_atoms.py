@@ -36,7 +36,7 @@ class MovingAtoms:
     Raises
     ------
     InputError
-        If the model has no forces, or a site may be vacant.
+        If the model has no forces or no double precision, or a site may be vacant.
     """
 
     def __init__(self, hamiltonian: Any, temperature: float, fix_centre: bool) -> None:
@@ -45,6 +45,12 @@ class MovingAtoms:
             raise InputError(
                 "a site that may be vacant has no atom to move with λ: give positions=False, and "
                 "move atoms in between with HybridMD"
+            )
+        precision = str(getattr(hamiltonian, "dtype", "float64"))
+        if "float64" not in precision:
+            raise InputError(
+                f"atoms that move with λ need energies in double precision, not in {precision}: "
+                'build the energy model with dtype="float64"'
             )
         lattice = hamiltonian.lattice
         self.n_atoms = len(lattice.atoms)
