@@ -239,12 +239,44 @@ def test_langevin_dynamics_moves_positions_too():
         (np.zeros((5, 2)), {}, "log_weights have shape"),
         (np.zeros((5, 2, 2, 3)), {}, "need lambda_state"),
         (np.full((5, 2, 3), np.nan), {}, "hold NaN"),
-        (np.zeros((5, 2, 3)), {"reference": 3}, "state 3 has no weight"),
+        (np.zeros((5, 2, 3)), {"reference": 3}, "reference is 3; give 0 to 2"),
+        (np.zeros((5, 2, 3)), {"reference": True}, "reference is True; give a whole number"),
+        (np.zeros((5, 2, 3)), {"reference": 1.0}, "reference is 1.0; give a whole number"),
+        (np.zeros((5, 2, 3)), {"reference": 2, "n_species": 2}, "reference is 2; give 0 to 1"),
+        (np.array([[[0.0, 0.0, -np.inf]]]), {"reference": 2}, "state 2 has no weight"),
+        (np.zeros((5, 2, 3)), {"n_species": 4}, "n_species is 4; give 1 to 3"),
+        (np.zeros((5, 2, 3)), {"n_species": 2.0}, "n_species is 2.0; give a whole number"),
+        (np.zeros((5, 2, 3)), {"lambda_state": np.zeros((5, 2))}, "leave it out for one group"),
+        (np.zeros((0, 2, 3)), {}, "log_weights have shape"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(weights, options, message):
     with pytest.raises(InputError, match=message):
         analysis.state_free_energies(weights, 300.0, **options)
+
+
+def test_states_in_between_are_left_out_of_one_group_too():
+    weights = np.log(np.random.default_rng(1).dirichlet([2.0, 1.0, 5.0], size=(300, 4)))
+    found = analysis.state_free_energies(weights, 300.0, n_species=2)
+    assert found.states.tolist() == [[0], [1]]
+    assert found.shares.sum() == pytest.approx(1.0)
+    whole = analysis.state_free_energies(weights[:, :, None], 300.0, n_species=2)
+    assert np.array_equal(found.free_energies, whole.free_energies)
+
+
+@pytest.mark.parametrize(("n_draws", "known"), [(60, True), (20, False)])
+def test_a_difference_that_is_the_same_in_all_draws_has_nothing_to_converge(n_draws, known):
+    weights = np.random.default_rng(1).dirichlet([20.0, 10.0], size=(n_draws, 2))
+    weights = np.log(np.stack([weights[..., 0], 2.0 * weights[..., 0], weights[..., 1]], axis=-1))
+    found = analysis.state_free_energies(weights, 300.0)
+    assert found.free_energies[1] == pytest.approx(-units.kB * 300.0 * np.log(2.0))
+    assert np.isnan(found.errors[1])
+    assert found.constant.tolist() == [False, known, False]
+    assert found.converged[1] == known
+    assert ("1 the same in all draws, without an error" in found.to_dict()["statement"]) == known
+    still = analysis.state_free_energies(weights[:, :, :2], 300.0).to_dict()["statement"]
+    assert ("did not converge" in still) != known
+    assert f"largest error {'none' if known else 'unknown'}" in still
 
 
 def test_free_energies_say_what_they_are():

@@ -14,9 +14,11 @@ from ase import units
 
 from ...errors import InputError
 from ...statistics import MIN_ESS, RHAT_LIMIT, Summary, summary
-from ...sublattice import is_number, shown
+from ...sublattice import is_number, is_whole, shown
 
 __all__ = ["StateFreeEnergies", "state_free_energies"]
+
+UNKNOWN = Summary(0.0, float("nan"), float("nan"), float("nan"), False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +28,9 @@ class StateFreeEnergies:
     ``states`` [n, n_groups]: what every group is in; ``free_energies`` [n] in eV per cell, +inf
     where a state was never possible; ``errors`` [n] in eV, one standard error (0 of the reference
     itself, NaN where it is unknown); ``ess`` and ``rhat`` [n], of the difference to the reference;
-    ``shares`` [n] of the weight with the bias taken off; ``reference``, index of the state that all
-    are relative to; ``temperature`` in K.
+    ``shares`` [n] of the weight with the bias taken off; ``constant`` [n], whether the difference
+    was the same in all of 100 draws or more, as where nothing else moves: it has no error then;
+    ``reference``, index of the state that all are relative to; ``temperature`` in K.
     """
 
     states: np.ndarray
@@ -36,13 +39,17 @@ class StateFreeEnergies:
     ess: np.ndarray
     rhat: np.ndarray
     shares: np.ndarray
+    constant: np.ndarray
     reference: int
     temperature: float
 
     @property
     def converged(self) -> np.ndarray:
-        """Whether R-hat is below 1.01 and there are 100 effective samples, bool [n]."""
-        found = (self.rhat < RHAT_LIMIT) & (self.ess >= MIN_ESS)
+        """Whether R-hat is below 1.01 and there are 100 effective samples, bool [n].
+
+        A constant difference has nothing to converge.
+        """
+        found = self.constant | ((self.rhat < RHAT_LIMIT) & (self.ess >= MIN_ESS))
         found[self.reference] = True
         return found
 
@@ -51,11 +58,16 @@ class StateFreeEnergies:
         finite = np.isfinite(self.free_energies)
         known = finite & np.isfinite(self.errors)
         doubtful = int((~self.converged & finite).sum())
-        largest = f"{self.errors[known].max():.2g} eV" if known.any() else "unknown"
+        known[self.reference] = False
+        constant = int(self.constant.sum())
+        unknown = "none" if constant == finite.sum() - 1 else "unknown"
+        largest = f"{self.errors[known].max():.2g} eV" if known.any() else unknown
         statement = (
             f"Free energies of {int(finite.sum())} states of λ at {self.temperature:g} K, relative "
             f"to state {self.states[self.reference].tolist()}: largest error {largest}"
         )
+        if constant:
+            statement += f"; {constant} the same in all draws, without an error"
         if doubtful:
             statement += f"; {doubtful} did not converge"
         return {
@@ -65,6 +77,7 @@ class StateFreeEnergies:
             "states": self.states.tolist(),
             "free_energies_eV": [float(f) if np.isfinite(f) else None for f in self.free_energies],
             "errors_eV": [float(e) if np.isfinite(e) else None for e in self.errors],
+            "constant": self.constant.tolist(),
             "converged": self.converged.tolist(),
         }
 
@@ -104,15 +117,15 @@ def state_free_energies(
     lambda_state
         ``lambda_state`` of the run, [draw, chain, group].
     n_species
-        How many states, from the first on, are species: of joint states the others are left out.
+        How many states, from the first on, are species: the others are left out.
     reference
         Index of the state that all are relative to.
 
     Raises
     ------
     InputError
-        If a shape does not fit, the temperature or the reference is none, or a draw has no weight
-        (the first one of a run that was not warmed up has none).
+        If a shape does not fit, the temperature, the number of species or the reference is none,
+        or a draw has no weight.
 
     Examples
     --------
@@ -124,20 +137,36 @@ def state_free_energies(
     weights = np.asarray(log_weights, dtype=np.float64)
     if not is_number(temperature) or temperature <= 0:
         raise InputError(f"temperature is {shown(temperature)}; give kelvin above 0")
-    if weights.ndim == 4:
-        states, weights = _joint(weights, lambda_state, n_species)
-    elif weights.ndim == 3 and lambda_state is None:
-        states = np.arange(weights.shape[2])[:, None]
-    else:
+    if weights.ndim not in (3, 4) or not weights.size:
         raise InputError(
             f"log_weights have shape {weights.shape}: give those of one group, "
             "[draw, chain, state], or of all, [draw, chain, group, state], with lambda_state"
         )
+    if n_species is not None and not 1 <= _whole("n_species", n_species) <= weights.shape[-1]:
+        raise InputError(f"n_species is {n_species}; give 1 to {weights.shape[-1]}, the states")
+    if weights.ndim == 4:
+        states, weights = _joint(weights, lambda_state, n_species)
+    elif lambda_state is None:
+        weights = weights[:, :, :n_species]
+        states = np.arange(weights.shape[2])[:, None]
+    else:
+        raise InputError(
+            "lambda_state belongs to the joint states of all groups, whose log_weights are "
+            "[draw, chain, group, state]: give those, or leave it out for one group"
+        )
     if np.isnan(weights).any() or (weights == np.inf).any():
         raise InputError("log_weights hold NaN or infinity: leave out draws without a hop")
-    if not 0 <= reference < len(states) or not (weights[:, :, reference] > -np.inf).any():
+    if _whole("reference", reference) >= len(states):
+        raise InputError(f"reference is {reference}; give 0 to {len(states) - 1}, a state's index")
+    if not (weights[:, :, reference] > -np.inf).any():
         raise InputError(f"state {reference} has no weight: choose another reference")
     return _estimated(states, weights, float(temperature), reference)
+
+
+def _whole(name: str, value: Any) -> int:
+    if not is_whole(value, least=0):
+        raise InputError(f"{name} is {shown(value)}; give a whole number, 0 or more")
+    return int(value)
 
 
 def _joint(
@@ -182,13 +211,16 @@ def _estimated(
     with np.errstate(divide="ignore"):
         log_means = np.log(means) + np.where(possible, largest, 0.0)
     shares = np.exp(log_means - log_means.max())
-    n = len(states)
+    n, constant = len(states), np.zeros(len(states), dtype=bool)
     errors, ess, rhats = np.full((3, n), np.nan)
     errors[reference] = 0.0
     anchor = scaled[:, :, reference] / means[reference]
     for state in np.flatnonzero(possible):
         if state != reference:
-            found = _summary(scaled[:, :, state] / means[state] - anchor)
+            series = scaled[:, :, state] / means[state] - anchor
+            still = np.abs(series).max() <= 1e-12
+            constant[state] = still and series.size >= MIN_ESS
+            found = UNKNOWN if still else summary(series)
             errors[state], ess[state], rhats[state] = kT * found.error, found.ess, found.rhat
     return StateFreeEnergies(
         states=states,
@@ -197,13 +229,7 @@ def _estimated(
         ess=ess,
         rhat=rhats,
         shares=shares / shares.sum(),
+        constant=constant,
         reference=reference,
         temperature=temperature,
     )
-
-
-def _summary(series: np.ndarray) -> Summary:
-    """Summary of a series whose mean is zero; nothing is known of one that is zero everywhere."""
-    if np.abs(series).max() <= 1e-12:
-        return Summary(0.0, float("nan"), float("nan"), float("nan"), False)
-    return summary(series)
