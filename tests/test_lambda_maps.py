@@ -6,6 +6,8 @@ raise a false alarm with a probability below 1e-4.
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -232,11 +234,32 @@ def test_groups_of_unlike_numbers_of_species_share_a_map():
         assert np.allclose(weights.sum(axis=2), 1.0)
 
 
-@pytest.mark.parametrize("make", [CompactMap, SoftmaxMap])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(CompactMap, "give a number above 0"), (SoftmaxMap, r"give a number from 0\.05 to 100,")],
+)
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, "c"])
-def test_a_map_of_no_sense_is_refused(make, value):
-    with pytest.raises(InputError, match="give a number above 0"):
+def test_a_map_of_no_sense_is_refused(make, message, value):
+    with pytest.raises(InputError, match=message):
         make(value)
+
+
+@pytest.mark.parametrize("value", [1e-4, 1e9])
+def test_a_softmax_that_spreads_or_holds_lambda_too_far_is_refused(value):
+    with pytest.raises(InputError, match="such as 0.5"):
+        SoftmaxMap(a=value)
+
+
+@pytest.mark.parametrize("a", [0.05, 0.2])
+def test_a_normaliser_of_spread_coordinates_takes_little_memory(a):
+    tracemalloc.start()
+    z = np.exp(_log_normaliser(SoftmaxMap(a=a), (1.0, 3.0)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2e8
+    theta = SoftmaxMap(a=a).draw_measure((400_000, 2), np.random.default_rng(1))
+    near = SoftmaxMap(a=a).near(theta, np.array([1.0, 3.0]), np.ones(2, bool))
+    assert np.abs(near.mean(axis=0) - z).max() < 5 * near[:, 0].std() / np.sqrt(len(near))
 
 
 def test_the_dirichlet_density_is_that_of_the_textbook():
