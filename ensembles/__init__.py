@@ -23,6 +23,7 @@ from .alchemical import (
     place_windows,
     reference_path,
     thermal_positions,
+    vertex_log_weights,
 )
 from .annealing import Annealing, Lowest, lowest
 from .canonical import Canonical
@@ -75,4 +76,5 @@ __all__ = [
     "reference_path",
     "thermal_positions",
     "time_step_bias",
+    "vertex_log_weights",
 ]

@@ -18,6 +18,7 @@ from .profile import lambda_profile
 from .schedules import GeometricSchedule, LinearSchedule, OptimisedSchedule, SmoothStepSchedule
 from .switching import Switching
 from .trajectory import LambdaTrajectory
+from .vertex_weights import vertex_log_weights
 from .windows import WindowSampling
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "spring_constants",
     "thermal_positions",
     "unevenness",
+    "vertex_log_weights",
 ]

@@ -96,6 +96,12 @@ class Potential:
             slope += self.biases.gradient(weights)
         return Mixed(energy, gradient, self.beta * value, self.beta * slope, forces)
 
+    def composition(self, weights: np.ndarray, occupations: np.ndarray) -> np.ndarray:
+        """−Σ_k μ_k N_k(λ) + Σ_k q_k N_k(λ)² of λ of groups [n, n_groups, K], in eV, [n]."""
+        value, slope = np.zeros(len(weights)), np.zeros_like(weights)
+        self._add_composition(weights, occupations, value, slope)
+        return value
+
     def _add_composition(
         self, weights: np.ndarray, occupations: np.ndarray, value: np.ndarray, slope: np.ndarray
     ) -> None:

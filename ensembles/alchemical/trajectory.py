@@ -26,6 +26,7 @@ from .masses import curvature_masses
 from .mixed import MixedModel
 from .moving_atoms import MovingAtoms
 from .surface import Measure, Potential, Surface, plain_measure
+from .vertex_weights import Corners, vertex_states
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +35,13 @@ __all__ = ["LambdaTrajectory"]
 
 FIRST_STEP = 0.3
 REFERENCE_DRAWS = 20_000
+
+
+class _Tuning(NamedTuple):
+    """Time step that a warm-up came to, and its evaluations of all replicas."""
+
+    size: float
+    calls: int
 
 
 class _Place(NamedTuple):
@@ -55,8 +63,9 @@ class LambdaTrajectory:
 
     μ and q those of the ensemble, B the biases, and m the measure of the map. Of what the ensemble
     keeps (species counts), λ keeps near: m is multiplied by the probability that vertices drawn by
-    λ have the right totals (`HandOver`). Vertices themselves are sampled by `LambdaDynamics`; a
-    trajectory shows what lies between them, and flattens it.
+    λ have the right totals (`HandOver`). A trajectory shows what lies between vertices, and
+    flattens it; free energies of the vertices themselves follow from it by `vertex_log_weights`.
+    Many sites by themselves are for `LambdaDynamics`, which samples vertices.
 
     ``adjusted`` trajectories accept or refuse every move and have this weight exactly. Unadjusted
     ones are Langevin dynamics in the splitting OBABO (Bussi and Parrinello 2007,
@@ -190,6 +199,7 @@ class LambdaTrajectory:
         n_replicas: int = 1,
         warmup: int = 0,
         seed: int = 0,
+        vertices: bool = False,
     ) -> xr.Dataset:
         """Run trajectories that start near the vertex of an occupation.
 
@@ -205,39 +215,60 @@ class LambdaTrajectory:
             Draws before, in which the step is tuned.
         seed
             Chain c draws from child c of its SeedSequence.
+        vertices
+            Whether the energies of all vertices are stored with every draw, for
+            `vertex_log_weights`. It takes one more energy per vertex and draw where atoms move, and
+            one per vertex where they do not.
 
         Returns
         -------
         Dataset with dims (draw, chain, group, species): ``lambda``; ``slope`` ∂E/∂λ in eV;
-        ``energy`` E(λ) of the model in eV and ``bias`` in eV, [draw, chain]; species that a group
-        may not hold are NaN; ``positions`` in Å where they move. Attributes: temperature (K), map
-        and its number, step, acceptance of the moves, evaluations, ``adjusted``.
+        ``energy`` E(λ) of the model, ``potential`` U(λ) + B(λ) with the ensemble's terms and the
+        bias, and ``bias``, all in eV, [draw, chain]; ``log_measure_ratio``, ln of m over the
+        measure of the trajectory, zero unless counts are kept; species that a group may not hold
+        are NaN; ``positions`` in Å where they move. With ``vertices``, ``vertex_potential`` U(x) in
+        eV, [draw, chain, vertex], and ``vertex_state`` [vertex, group]. Attributes: temperature
+        (K), map and its number, step, acceptance of the moves, ``adjusted``; evaluations with
+        slopes of the draws and of the warm-up, and ``energy_calls`` of vertices.
+
+        Raises
+        ------
+        InputError
+            If a number cannot be used, or there are more than 64 vertices.
         """
         for name, value, least in (("n_draws", n_draws, 1), ("warmup", warmup, 0)):
             if not is_whole(value, least=least):
                 raise InputError(f"{name} is {shown(value)}; give a whole number, {least} or more")
         rngs = spawn_generators(seed, n_replicas)
         place = self._start(occupations, rngs)
+        corners = self._corners(place) if vertices else None
         masses = self._masses()
-        size, place, _ = self._tuned(place, masses, rngs, warmup)
+        tuned, place = self._tuned(place, masses, rngs, warmup)
         surface = self._of(place)
-        stored: dict[str, list[np.ndarray]] = {n: [] for n in ("lambda", "slope", "energy", "bias")}
+        stored: dict[str, list[np.ndarray]] = {}
         chances = []
         for _ in range(n_draws):
-            place, chance = self._moved(surface, place, masses, size, rngs)
+            place, chance = self._moved(surface, place, masses, tuned.size, rngs)
             chances.append(chance.mean())
             self._store(stored, place)
+            if corners is not None:
+                stored.setdefault("vertex_potential", []).append(corners.potential(place))
         attributes = {
             "temperature": 1.0 / (units.kB * self._potential.beta),
             "map": self.simplex.name,
             "map_number": float(getattr(self.simplex, "c", getattr(self.simplex, "a", np.nan))),
-            "step": size,
+            "step": tuned.size,
             "acceptance": float(np.mean(chances)),
             "adjusted": int(self.adjusted),
             "kept": int(bool(self._arrangements.blocks)),
             "gradient_calls": int(surface.calls.sum()) + n_draws * n_replicas,
+            "warm_up_gradient_calls": tuned.calls,
+            "energy_calls": 0 if corners is None else corners.calls,
         }
-        return self._dataset({n: np.array(v) for n, v in stored.items()}, attributes)
+        found = self._dataset({n: np.array(v) for n, v in stored.items()}, attributes)
+        if corners is not None:
+            found["vertex_state"] = ("vertex", "group"), corners.states
+        return found
 
     def flattened(
         self, occupations: np.ndarray, *, n_updates: int, n_replicas: int = 8, seed: int = 0
@@ -261,14 +292,16 @@ class LambdaTrajectory:
         groups = self._model.groups
         rngs = spawn_generators(seed, n_replicas)
         place, masses = self._start(occupations, rngs), self._masses()
-        size, place, _ = self._tuned(place, masses, rngs, min(n_updates, 50))
-        spreads = [self._reference(g) for g in range(groups.n_groups)]
+        tuned, place = self._tuned(place, masses, rngs, min(n_updates, 50))
+        spreads = self._references(place)
         kT = 1.0 / self._potential.beta
         biases = mean = self.biases or Biases(groups)
         current = replace(self, biases=biases)
         for update in range(1, n_updates + 1):
             surface = current._of(place)  # noqa: SLF001
-            place, _ = current._moved(surface, place, masses, size, rngs)  # noqa: SLF001
+            place, _ = current._moved(  # noqa: SLF001
+                surface, place, masses, tuned.size, rngs
+            )
             seen = features(self.simplex.weights(place.theta, groups.allowed)).mean(axis=0)
             excess = np.array(
                 [spread.excess(one) for spread, one in zip(spreads, seen, strict=True)]
@@ -280,12 +313,19 @@ class LambdaTrajectory:
             mean = biases if late <= 0 else _towards(mean, biases, 1.0 / (late + 1))
         return replace(self, biases=mean)
 
-    def _reference(self, group: int) -> Spread:
-        """Mean and covariance of the features of a group at zero potential."""
-        allowed = self._model.groups.allowed[group]
+    def _references(self, place: _Place) -> list[Spread]:
+        """Mean and covariance of the features of every group at zero potential."""
+        allowed = self._model.groups.allowed
         rng = np.random.Generator(np.random.PCG64(0))
-        theta = self.simplex.draw_measure((REFERENCE_DRAWS, len(allowed)), rng)
-        return Spread.of(features(self.simplex.weights(theta, allowed)))
+        theta = np.where(
+            allowed, self.simplex.draw_measure((REFERENCE_DRAWS, *allowed.shape), rng), 0.0
+        )
+        if self._arrangements.blocks:  # of as many draws, those that what is kept would leave
+            alike = place._replace(occupations=np.tile(place.occupations[:1], (len(theta), 1)))
+            chances = np.exp(-self._log_measure_ratio(theta, alike.occupations))
+            theta = theta[rng.random(len(theta)) * chances.max() < chances]
+        seen = features(self.simplex.weights(theta, allowed))
+        return [Spread.of(seen[:, group]) for group in range(len(allowed))]
 
     # ---- parts of a run --------------------------------------------------------------------
 
@@ -303,6 +343,16 @@ class LambdaTrajectory:
             return _Place(theta, starts)
         return _Place(theta, starts, *self._atoms.start(len(rngs)))
 
+    def _corners(self, place: _Place) -> Corners:
+        """Return the vertices whose energies are wanted."""
+        groups = self._model.groups
+        start = place.occupations[0]
+        states = vertex_states(groups, self._arrangements, groups.states(start))
+        return Corners(
+            self.hamiltonian, self.ensemble, self._atoms,
+            states=states, groups=groups, start=start,
+        )  # fmt: skip
+
     def _masses(self) -> np.ndarray:
         groups = self._model.groups
         found, _ = curvature_masses(self.hamiltonian, groups, self.simplex, self._potential.beta)
@@ -311,7 +361,7 @@ class LambdaTrajectory:
 
     def _tuned(
         self, place: _Place, masses: np.ndarray, rngs: Generators, n: int
-    ) -> tuple[float, _Place, StepSize]:
+    ) -> tuple[_Tuning, _Place]:
         """Time step, and where its tuning came to."""
         step = StepSize.at(FIRST_STEP if self.step is None else self.step)
         surface, adjusted = self._of(place), replace(self, adjusted=True)
@@ -322,7 +372,9 @@ class LambdaTrajectory:
             if self.step is None:
                 step = step.after(float(chance.mean()), self.integrator.target)
         size = step.settled().size
-        return (size if self.adjusted or self.step is not None else 0.5 * size), place, step
+        if not self.adjusted and self.step is None:
+            size *= 0.5
+        return _Tuning(size, int(surface.calls.sum())), place
 
     def _moved(
         self,
@@ -347,13 +399,29 @@ class LambdaTrajectory:
         energy, slope, _ = self._model.evaluate_all(
             weights, place.occupations, place.positions, place.cells
         )
-        if place.positions is not None:
-            stored.setdefault("positions", []).append(place.positions)
-        stored["lambda"].append(np.where(groups.allowed, weights, np.nan))
-        stored["slope"].append(np.where(groups.allowed, slope, np.nan))
-        stored["energy"].append(energy)
         bias = np.zeros(len(energy)) if self.biases is None else self.biases.energy(weights)
-        stored["bias"].append(bias)
+        composition = self._potential.composition(weights, place.occupations)
+        found = {
+            "lambda": np.where(groups.allowed, weights, np.nan),
+            "slope": np.where(groups.allowed, slope, np.nan),
+            "energy": energy,
+            "bias": bias,
+            "potential": energy + composition + bias,
+            "log_measure_ratio": self._log_measure_ratio(place.theta, place.occupations),
+        }
+        if place.positions is not None:
+            found["positions"] = place.positions
+        for name, values in found.items():
+            stored.setdefault(name, []).append(values)
+
+    def _log_measure_ratio(self, theta: np.ndarray, occupations: np.ndarray) -> np.ndarray:
+        """Return ln m/m̃ [n] of the map's measure and that of the trajectory."""
+        if not self._arrangements.blocks:
+            return np.zeros(len(theta))
+        allowed, rows = self._model.groups.allowed, np.arange(len(theta))
+        kept = self._of(_Place(theta, occupations)).measure
+        plain = plain_measure(self.simplex, allowed)
+        return np.asarray(plain(theta, rows)[0] - kept(theta, rows)[0])
 
     def _dataset(self, arrays: dict[str, np.ndarray], attributes: dict[str, Any]) -> xr.Dataset:
         import xarray as xr  # noqa: PLC0415  (slow to import)
@@ -363,13 +431,19 @@ class LambdaTrajectory:
             "slope": ("∂E/∂λ", "eV"),
             "energy": ("energy of the model at λ", "eV"),
             "bias": ("energy of the bias at λ", "eV"),
+            "potential": ("energy at λ with the terms of the ensemble and the bias", "eV"),
+            "log_measure_ratio": ("ln of the map's measure over the trajectory's", "1"),
+            "vertex_potential": ("energy at a vertex with the terms of the ensemble", "eV"),
             "positions": ("positions of the atoms", "Å"),
         }
         dims = ("draw", "chain", "group", "species")
-        places = ("draw", "chain", "atom", "xyz")
+        own = {
+            "positions": ("draw", "chain", "atom", "xyz"),
+            "vertex_potential": ("draw", "chain", "vertex"),
+        }
         variables = {
             name: (
-                (places if name == "positions" else dims)[: values.ndim],
+                own.get(name, dims)[: values.ndim],
                 values,
                 {"long_name": what[name][0], "units": what[name][1]},
             )
