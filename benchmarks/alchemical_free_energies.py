@@ -8,7 +8,8 @@ the folder before anything is made of them.
   atoms at once (bundled model), by switching λ forward and in reverse; beside it the difference of
   two absolute free energies by Frenkel–Ladd paths from Einstein crystals, and what each cost.
 - exchange-1200, exchange-1800: a Sc and a Ta of rock-salt Pb2ScTaO6 become each other, likewise.
-- oxygen: an oxygen vacancy in SrTiO3, 40 atoms, by CHGNet at 1,000 K; neutral, against half of O2
+- oxygen: an oxygen vacancy in SrTiO3, 40 atoms, by CHGNet at 1,000 K, with the schedule of least
+  dissipation that a pilot in seven windows suggests; neutral, against half of O2
   at 1 bar, its energy by CHGNet and, apart from it, from MgO's measured enthalpy of formation.
 - iron: a vacancy in bcc iron, 54 atoms, by CHGNet at 600 K, four repeats: the alchemical path
   beside two Frenkel–Ladd paths from start to end, both with the same steps of switching.
@@ -39,9 +40,16 @@ from alchemc import (
     analysis,
     builders,
 )
-from alchemc.alchemical_records import Works
+from alchemc.alchemical_records import Windows, Works
 from alchemc.ensembles import HMC, EinsteinCrystal, FrenkelLaddPath, Langevin, VacancyPath
-from alchemc.ensembles.alchemical import AlchemicalPath, Groups, Switching, spring_constants
+from alchemc.ensembles.alchemical import (
+    AlchemicalPath,
+    Groups,
+    OptimisedSchedule,
+    Switching,
+    WindowSampling,
+    spring_constants,
+)
 from alchemc.ensembles.alchemical.frenkel_ladd import reference_path, thermal_positions
 from alchemc.solid_records import HeldReference, RemovedAtom
 
@@ -141,7 +149,7 @@ def absolute(name, keep, mace, occupation, temperature):
 
     def switched():
         thermal = thermal_positions(
-            mace, occupation, temperature, dynamics=dynamics, n_draws=40, warmup=25, n_replicas=3,
+            mace, occupation, temperature, dynamics=dynamics, n_draws=20, warmup=25, n_replicas=8,
             seed=2,
         )  # fmt: skip
         path = reference_path(mace, occupation, thermal, temperature)
@@ -149,7 +157,7 @@ def absolute(name, keep, mace, occupation, temperature):
         switching = Switching(
             path, temperature, STEPS, "smooth step", thermal.dynamics, equilibration=15, warmup=5
         )
-        works = switching.run(thermal.last(), n_chains=3, n_rounds=2, seed=3)
+        works = switching.run(thermal.last(), n_chains=8, n_rounds=3, seed=3)
         return dataclasses.replace(works, calls=works.calls + thermal.calls)
 
     works = kept(keep, f"{name}-frenkel-ladd", Works, switched)
@@ -171,16 +179,20 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     full = np.zeros(1, dtype=np.int8)
     dynamics = Langevin(time_step=2.5, friction=0.02, n_steps=4, **HEAVY)
     thermal = thermal_positions(
-        model, full, temperature, dynamics=dynamics, n_draws=30, warmup=20, seed=1
+        model, full, temperature, dynamics=dynamics, n_draws=10, warmup=20, seed=1, n_replicas=4
     )
     springs, places = spring_constants(lattice, full, thermal.positions, temperature)
     path = VacancyPath(model, 0, "O", springs["O"], places[atom])
-    switching = Switching(
-        path, temperature, 30, "smooth step", dynamics, equilibration=10, warmup=0
-    )
+    pilot = WindowSampling(path, temperature, 7, dynamics, equilibration=10)
+    windows = kept(
+        keep, "oxygen-pilot", Windows,
+        lambda: pilot.run(thermal.last(), n_draws=10, n_chains=4, seed=3),
+    )  # fmt: skip
+    schedule = OptimisedSchedule.from_windows(windows)
+    switching = Switching(path, temperature, 48, schedule, dynamics, equilibration=15, warmup=0)
     works = kept(
         keep, "oxygen", Works,
-        lambda: switching.run(thermal.last(), n_chains=2, n_rounds=4, seed=2),
+        lambda: switching.run(thermal.last(), n_chains=4, n_rounds=6, seed=2),
     )  # fmt: skip
     estimate = analysis.switching_free_energy(works)
     references = oxygen_references()
@@ -195,7 +207,8 @@ def oxygen(keep, temperature=1000.0, size=(2, 2, 2)):
     found["relaxed_at_0_K_eV"] = relaxed_vacancy(lattice, references)
     return found | {
         "spring_eV_per_A2": springs["O"], "switching": estimate.to_dict(),
-        "calls": thermal.calls + int(works.calls),
+        "schedule": schedule.name, "rates_eV": schedule.rates.tolist(),
+        "calls": thermal.calls + int(windows.calls) + int(works.calls),
     }  # fmt: skip
 
 

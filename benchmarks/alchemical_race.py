@@ -1,7 +1,7 @@
 """What a free-energy difference costs by five routes, on the same two systems, bundled potential.
 
 ``python benchmarks/alchemical_race.py [PART …]``, merged into
-``benchmarks/results/alchemical_race.json``. One thread, some twenty minutes. The difference is that
+``benchmarks/results/alchemical_race.json``. One thread, some half an hour. The difference is that
 of one B site that turns from one species into another:
 
 - lattice: Pb(Sc,Ta)O3 on ideal positions, 2×2×2 cells at 5,000 K; the other seven sites, three Sc
@@ -10,7 +10,8 @@ of one B site that turns from one species into another:
 
 Routes: λ-dynamics, Gibbs λ, switching, thermodynamic integration (MBAR over equilibrium windows)
 and plain semi-grand sampling (random flips; on the lattice over all compositions, at chemical
-potentials that make both of them likely). Every route has four chains (switching: its pairs), a
+potentials that make both of them likely). λ-dynamics is `LambdaDynamics` on the lattice, and with
+moving atoms λ in time, whose draws weigh the two ends (`vertex_log_weights`). Every route has four chains (switching: its pairs), a
 warm-up or pilot of its own, and the same calls of the potential at most. Calls for 5 meV are those
 that were made, warm-up included, times (error / 5 meV)²; seconds likewise, of this process. A call
 is an energy, or energies with forces or slopes: their costs differ, which the seconds show.
@@ -44,7 +45,14 @@ from alchemc import (
     builders,
     sample,
 )
-from alchemc.ensembles import HMC, GibbsLambda, LambdaDynamics
+from alchemc.ensembles import (
+    HMC,
+    GibbsLambda,
+    LambdaDynamics,
+    LambdaIntegrator,
+    LambdaTrajectory,
+    vertex_log_weights,
+)
 from alchemc.ensembles.alchemical import (
     AlchemicalPath,
     Groups,
@@ -190,7 +198,7 @@ def states_of(lattice, n_ta):
 # ---- moving positions ------------------------------------------------------------------------
 
 
-def positions_part(calls=7_000):
+def positions_part(calls=20_000):
     temperature = 1000.0
     kt = units.kB * temperature
     mixed = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.95, size=(2, 2, 2))
@@ -234,14 +242,21 @@ def positions_part(calls=7_000):
         return value + pilot[0], error, evaluations(run) + pilot[1]
 
     def dynamics():
+        # λ in time with all atoms, at the same pilot's μ; vertices by the weights of the draws.
         pilot = gibbs_guess(model(), lattice, groups, temperature, hmc, start)
         ensemble = SemiGrandCanonical(lattice, temperature, {"Zr": pilot[0]})
-        kernel = LambdaDynamics(model(), ensemble, positions=True)
-        n = calls // 12 // CHAINS
-        run = sample(kernel, start, n_steps=n, n_replicas=CHAINS, warmup=n // 4, seed=1)
-        held = run.samples.occupation.values[:, :, 0]
-        value, error = of_shares(held == 0, held == 1, kt)
-        return value + pilot[0], error, evaluations(run) + pilot[1]
+        n_steps = 24
+        trajectory = LambdaTrajectory(
+            model(), ensemble, groups=groups, positions=True,
+            integrator=LambdaIntegrator("underdamped", n_steps),
+        )  # fmt: skip
+        n = (calls - pilot[1]) // (n_steps + 4) // CHAINS
+        found = trajectory.run(
+            start, n_draws=n - n // 5, n_replicas=CHAINS, warmup=n // 5, seed=1, vertices=True
+        )
+        free = analysis.state_free_energies(vertex_log_weights(found), temperature)
+        made = sum(int(found.attrs[name]) for name in ("warm_up_gradient_calls", *CALLS))
+        return free.free_energies[1] + pilot[0], free.errors[1], made + pilot[1]
 
     routes = {"Gibbs λ": gibbs, "switching": switching, "windows": windows,
               "semi-grand flips": plain, "λ-dynamics": dynamics}  # fmt: skip
