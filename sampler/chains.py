@@ -124,6 +124,8 @@ def _compiled_block(
 def rederive(kernel: Kernel, state: State) -> tuple[State, float]:
     """Replace running energies by energies from scratch, where the energy model runs them on.
 
+    A kernel whose states are no occupations does it itself: ``rederived(state) -> state, drift``.
+
     Returns
     -------
     state
@@ -136,6 +138,10 @@ def rederive(kernel: Kernel, state: State) -> tuple[State, float]:
     ModelError
         If it exceeds 1e-8 eV per site.
     """
+    own = getattr(kernel, "rederived", None)
+    if own is not None:
+        fresh: tuple[State, float] = own(state)
+        return fresh
     method = getattr(kernel.hamiltonian, "rederived", None)
     if method is None:
         return state, 0.0

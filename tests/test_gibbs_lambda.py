@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from alchemc import AlchemicalMACE, Canonical, ChargeNeutral, builders, sample
+from alchemc import AlchemicalMACE, Canonical, ChargeNeutral, PairHamiltonian, builders, sample
 from alchemc.campaign.checkpoint import Checkpoint
 from alchemc.campaign.engine import _joined, _split
 from alchemc.ensembles import HMC, NPT, Biases, GibbsLambda
@@ -26,6 +26,7 @@ from alchemc.sampler import (
     RandomSwap,
     SurrogateChain,
     draw_block,
+    rederive,
     spawn_generators,
     warm_up,
 )
@@ -142,6 +143,26 @@ def test_states_between_species_have_their_weights(metropolised, record_property
     np.testing.assert_array_equal(
         state.energy[:50], between_case().model.mixed_energies(lam)[0]
     )  # the energy kept is that of λ
+
+
+def test_running_energies_between_species_are_derived_from_scratch_at_their_lambda():
+    lattice = builders.perovskite("Sr", ("Ti", "Zr"), "O", a=3.98, size=(2, 2, 2))
+    model = PairHamiltonian(lattice, [np.array([[0.0, 0.02], [0.02, -0.03]])])
+    ensemble = Canonical(lattice, 2000.0)
+    groups = Groups.of(lattice, {"one": [0], "pair": [1, 2]})
+    kernel = GibbsLambda(model, ensemble, groups, between=2, kernel=RandomSwap(model, ensemble))
+    assert kernel.hamiltonian is model
+    rngs = spawn_generators(1, 8)
+    state = kernel.init(np.tile([0, 0, 0, 1, 1, 1, 0, 0], (8, 1)), rngs)
+    kernel, state, _ = warm_up(kernel, state, rngs, 10)
+    while not (kernel.states.interior(state.states).any() and (state.states < 2).all(axis=1).any()):
+        state, _ = kernel.step(state, rngs)
+    lam = groups.lam(kernel.states.weights(state.states), state.occupations)
+    expected = model.mixed_energies(lam)[0]
+    off = state._replace(energy=state.energy + 1e-10)
+    fresh, drift = rederive(kernel, off)
+    np.testing.assert_allclose(fresh.energy, expected, atol=1e-13)
+    assert drift == pytest.approx(1e-10 / 8, rel=1e-2)
 
 
 def test_flips_beside_groups_between_species_keep_the_law(record_property):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -171,11 +170,6 @@ class GibbsLambda:
         if len(self.states.table) == self.states.n_vertices:
             return
         MixedModel(self.hamiltonian, self.groups, self.mixing)
-        if getattr(self.hamiltonian, "rederived", None) is not None:
-            # Chains would put energies of occupations in the place of those between species.
-            model = copy.copy(self.hamiltonian)
-            model.rederived = None
-            object.__setattr__(self, "hamiltonian", model)
         if not isinstance(plain, Canonical | SemiGrandCanonical):
             raise InputError(
                 f"{type(plain).__name__} has no weight between species: leave out between, or use "
@@ -450,6 +444,25 @@ class GibbsLambda:
         rows = np.arange(len(state.energy))
         here = gibbs._here(state)  # noqa: SLF001
         return gibbs, state._replace(energy=here.energies(rows, state.states, state.occupations))
+
+    def rederived(self, state: GibbsState) -> tuple[GibbsState, float]:
+        """Return the state with energies from scratch, and their largest drift in eV per site.
+
+        The model's own ``rederived`` knows occupations alone, not λ between species.
+        """
+        method = getattr(self.hamiltonian, "rederived", None)
+        if method is None:
+            return state, 0.0
+        between, energy = self.states.interior(state.states), state.energy.copy()
+        if between.any():
+            rows = np.flatnonzero(between)
+            held = state.states[rows], state.occupations[rows]
+            energy[rows] = self._here(state).energies(rows, *held)
+        drift = np.abs(energy - state.energy) / self.hamiltonian.lattice.n_sites
+        if not between.all():
+            whole = ~between
+            energy[whole], drift[whole] = method(state.occupations[whole], energy[whole])
+        return state._replace(energy=energy), float(drift.max())
 
     def to_arrays(self) -> dict[str, Any]:
         """Biases, how far the flattening has come, and what was tuned."""
