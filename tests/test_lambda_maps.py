@@ -246,7 +246,7 @@ def test_a_map_of_no_sense_is_refused(make, message, value):
 
 @pytest.mark.parametrize("value", [1e-4, 1e9])
 def test_a_softmax_that_spreads_or_holds_lambda_too_far_is_refused(value):
-    with pytest.raises(InputError, match="such as 0.5"):
+    with pytest.raises(InputError, match=r"0\.05 to 100, such as"):
         SoftmaxMap(a=value)
 
 
