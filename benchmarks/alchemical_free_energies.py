@@ -55,6 +55,7 @@ from alchemc.solid_records import HeldReference, RemovedAtom
 
 RESULT = Path(__file__).parent / "results" / "alchemical_free_energies.json"
 STEPS = 24  # changes of s in a protocol, each followed by a trajectory
+SLOWER = {"exchange": 4}  # times as many of the path by λ, where neighbours relax much
 HEAVY = {"masses": "equal"}  # of trajectories only: no average over positions knows masses
 CRYSTALS = ("perfect", "vacancy")
 MGO_ENTHALPY = -6.235  # eV per formula unit, 298 K: −601.6 kJ/mol (NIST–JANAF)
@@ -127,8 +128,8 @@ def substitution(case, temperature, keep):
 def alchemical(name, keep, mace, groups, species, ends, temperature):
     path = AlchemicalPath(mace, groups, *species)
     switching = Switching(
-        path, temperature, STEPS, "smooth step", HMC(step=5.0, n_steps=4, **HEAVY),
-        equilibration=15, warmup=20,
+        path, temperature, STEPS * SLOWER.get(name.split("-")[0], 1), "smooth step",
+        HMC(step=5.0, n_steps=4, **HEAVY), equilibration=15, warmup=20,
     )  # fmt: skip
     works = kept(
         keep, f"{name}-alchemical", Works,
