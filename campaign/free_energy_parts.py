@@ -27,7 +27,7 @@ __all__ = ["WORKS", "Keeper", "Limits", "Part", "kept_thermal", "sampled", "swit
 
 WORKS = "works"
 """Folder of the parts of a study."""
-SAVE_EVERY, TELL_EVERY = 20.0, 2.0  # seconds
+SAVE_EVERY, TELL_EVERY, TELL_AMID = 20.0, 2.0, 20.0  # seconds; the last amid a round
 Tell = Callable[[str], None]
 
 
@@ -138,8 +138,11 @@ def switched(
         done = arrays["done"]
         return Works(done[:, 0], done[:, 1], calls=int(arrays["progress"][2]), **like)
 
+    def n_rounds(arrays: Mapping[str, np.ndarray]) -> int:
+        return len(arrays["done"])
+
     def finished(arrays: Mapping[str, np.ndarray]) -> bool:
-        n, (stage, step, calls) = len(arrays["done"]), map(int, arrays["progress"])
+        n, (stage, step, calls) = n_rounds(arrays), map(int, arrays["progress"])
         if n == 0 or stage != EQUILIBRATION or step > 0:  # amid a round
             return False
         if n >= limits.most or _spent(n, calls, limits):
@@ -147,10 +150,10 @@ def switched(
         return limits.error is not None and bennett_error(works_of(arrays)) <= limits.error
 
     def standing(arrays: Mapping[str, np.ndarray]) -> str:
-        rounds, calls = len(arrays["done"]), int(arrays["progress"][2])
-        return f"round {rounds} of {limits.most}, {counted(calls, 'force call')}"
+        return _standing(n_rounds(arrays), limits, "round", int(arrays["progress"][2]))
 
-    arrays = _advanced(keeper, part, finished, standing, "done")
+    course = _Course(limits, n_rounds, finished, standing)
+    arrays = _advanced(keeper, part, course)
     return works_of(arrays), _beside(arrays)
 
 
@@ -175,10 +178,9 @@ def sampled(
         return n >= limits.most or _spent(n, int(progress[3]), limits)
 
     def standing(arrays: Mapping[str, np.ndarray]) -> str:
-        calls = int(arrays["progress"][3])
-        return f"draw {n_draws(arrays)} of {limits.most}, {counted(calls, 'force call')}"
+        return _standing(n_draws(arrays), limits, "draw", int(arrays["progress"][3]))
 
-    arrays = _advanced(keeper, part, finished, standing, "draw_slopes")
+    arrays = _advanced(keeper, part, _Course(limits, n_draws, finished, standing))
     calls = int(arrays["progress"][3])
     if n_draws(arrays) < 2:
         raise ConvergenceError(
@@ -190,6 +192,10 @@ def sampled(
     )
     return Windows(like["couplings"], energies, slopes, like["temperature"], calls,
                    like["label"]), _beside(arrays)  # fmt: skip
+
+
+def _standing(n: int, limits: Limits, noun: str, calls: int) -> str:
+    return f"{n} of {counted(limits.most, noun)}, {counted(calls, 'force call')}"
 
 
 def _spent(n: int, calls: int, limits: Limits) -> bool:
@@ -204,17 +210,18 @@ def _beside(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {n.removeprefix(BESIDE): a for n, a in arrays.items() if n.startswith(BESIDE)}
 
 
-def _advanced(
-    keeper: Keeper,
-    part: Part,
-    finished: Callable[[Mapping[str, np.ndarray]], bool],
-    standing: Callable[[Mapping[str, np.ndarray]], str],
-    count: str,
-) -> dict[str, np.ndarray]:
-    """Arrays of a finished part: stored ones, or after going on with it.
+class _Course(NamedTuple):
+    """How far the arrays of a part are: rounds or draws that are over, whether all, in words."""
 
-    ``count`` names the array whose length tells that a round is over.
-    """
+    limits: Limits
+    n_done: Callable[[Mapping[str, np.ndarray]], int]
+    finished: Callable[[Mapping[str, np.ndarray]], bool]
+    standing: Callable[[Mapping[str, np.ndarray]], str]
+
+
+def _advanced(keeper: Keeper, part: Part, course: _Course) -> dict[str, np.ndarray]:
+    """Arrays of a finished part: stored ones, or after going on with it."""
+    n_done, finished, standing, most = course.n_done, *course[2:], course.limits.most
     stored = keeper.load(part.key, part.settings)
     if stored is not None and finished(stored):
         keeper.tell(f"{part.title}: kept, {standing(stored)}")
@@ -226,18 +233,22 @@ def _advanced(
         state, rngs = sampling.from_arrays(stored)
     else:
         state, rngs = sampling.start(starts, n_chains=part.n_chains, seed=part.seed)
-    begin = saved = time.monotonic()
-    told = begin - TELL_EVERY
+    begin = told = saved = time.monotonic()
     arrays = sampling.to_arrays(state, rngs) | extra
+    first = n_done(arrays)
     try:
         while not finished(arrays):
-            before = len(arrays[count])
+            before = n_done(arrays)
             state = sampling.advance(state, rngs)
             now = time.monotonic()
             arrays = sampling.to_arrays(state, rngs) | extra
-            over = len(arrays[count]) > before
-            if over and (now - told >= TELL_EVERY or finished(arrays)):
-                keeper.tell(f"{part.title}: {standing(arrays)} after {_clock(now - begin)}")
+            n = n_done(arrays)
+            if (over := n > before) and finished(arrays):
+                keeper.tell(f"{part.title}: {standing(arrays)} in {_clock(now - begin)}")
+            elif now - told >= (TELL_EVERY if over else TELL_AMID):
+                left = (now - begin) * (most - n) / (n - first) if n > first else None
+                ahead = "" if left is None else f", {_clock(left)} left at most"
+                keeper.tell(f"{part.title}: {standing(arrays)} in {_clock(now - begin)}{ahead}")
                 told = now
             if over or now - saved > SAVE_EVERY:
                 keeper.save(part.key, part.settings, arrays)
@@ -248,10 +259,10 @@ def _advanced(
 
 
 def _clock(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def kept_thermal(

@@ -72,6 +72,8 @@ class Routes:
     def __init__(self, file: FreeEnergyFile, crystal: StudyCrystal, keeper: Keeper) -> None:
         self.file, self.study, self.crystal, self.keeper = file, file.study, crystal, keeper
         self.dynamics = file.dynamics.build()
+        for temperature in self.study.temperatures:
+            self._gas(temperature)  # refused before anything is measured
         self._thermal: dict[tuple[str, float, int], ThermalPositions] = {}
         self._solids: dict[tuple[str, float, int], _Estimated] = {}
         model = model_facts(crystal.hamiltonian)
@@ -89,6 +91,15 @@ class Routes:
             "warmup": self.study.warmup,
             "seed": self.study.seed,
         }
+
+    def _gas(self, temperature: float) -> analysis.GasPotential | None:
+        """Gas that a vacancy's atom goes to, if it is one."""
+        vacancy = self.file.vacancy
+        if vacancy is None or vacancy.molecule_energy is None:
+            return None
+        return analysis.gas_potential(
+            vacancy.element, vacancy.molecule_energy, temperature, vacancy.pressure
+        )
 
     def measure(self, route: str, temperature: float, repeat: int) -> Outcome:
         """One repeat of a route.
@@ -196,11 +207,7 @@ class Routes:
             assert vacancy.chemical_potential is not None  # noqa: S101
             both = vacancy.chemical_potential, vacancy.chemical_potential_error
             return *both, "the given reservoir", []
-        if vacancy.reservoir == "gas":
-            assert vacancy.molecule_energy is not None  # noqa: S101
-            gas = analysis.gas_potential(
-                vacancy.element, vacancy.molecule_energy, temperature, vacancy.pressure
-            )
+        if (gas := self._gas(temperature)) is not None:
             return gas.value, 0.0, gas.statement, []
         perfect = self._solid("perfect", self.crystal.occupation, temperature, repeat)
         n = len(self.crystal.lattice.atoms)
@@ -324,7 +331,9 @@ class Routes:
             }  # fmt: skip
 
             def draw() -> ThermalPositions:
-                self.keeper.tell(self._title(temperature, "thermal positions", repeat))
+                of = ENDS[name] if study.kind != "absolute" else ""
+                words = ", ".join(filter(None, ["thermal positions", of]))
+                self.keeper.tell(self._title(temperature, words, repeat))
                 return thermal_positions(
                     self.crystal.hamiltonian, occupation, temperature, dynamics=self.dynamics,
                     n_draws=reference.draws, warmup=reference.warmup, n_replicas=study.chains,

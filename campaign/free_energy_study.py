@@ -294,6 +294,12 @@ def _caveats(
             "models without electrons know no other charge state."
         )
         found.append(_caveat("note", "neutral", text))
+        if model_facts(crystal.hamiltonian).get("kind") == "bundled":
+            text = (
+                "The bundled model was trained on no vacancies, and what it says of one means "
+                "little: take kind = 'chgnet' or a foundation model."
+            )
+            found.append(_caveat("critical", "untrained", text))
     text = (
         "Vibrations are classical, at the given cell: no thermal expansion, no waves longer than "
         "the cell. Other arrangements of the species are not counted."

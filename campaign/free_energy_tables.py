@@ -59,7 +59,7 @@ def _routes(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     }
     for heading, _ in shown.values():
         table.add_column(heading, justify="right")
-    table.add_column("con-\nverged")
+    table.add_column("converged")
     for row in rows:
         cells = ["—" if row[name] is None else form(row) for name, (_, form) in shown.items()]
         good = row["converged"]

@@ -14,7 +14,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .. import analysis
-from ..analysis.wording import with_error
 from ..lattice import Lattice
 from ..potentials import Relaxed
 from .build import Crystal, build_hamiltonian, build_lattice, model_facts, resolve_potential
@@ -60,7 +59,7 @@ class Arrangements(Section):
 
     count: Annotated[int, Field(ge=2)]
     supercell: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    fmax: Positive = 0.02
+    fmax: Positive = 0.005
     displacement: NotNegative = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -321,7 +320,7 @@ def solid_solution_tables(data: Mapping[str, Any]) -> list[Table]:
                 _value(row["vegard_deviation_A"], row["vegard_deviation_error_A"], "+.4f"),
                 _value(
                     1e3 * row["mixing_energy_per_site_eV"],
-                    1e3 * (row["mixing_energy_error_eV"] or 0.0),
+                    _milli(row["mixing_energy_error_eV"]),
                     "+.1f",
                 ),
                 "—" if last is None else f"{last:.0f}",
@@ -330,13 +329,17 @@ def solid_solution_tables(data: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-LEAST_ERROR = 1e-5
-"""Å or meV; smaller scatter of arrangements is that of relaxations."""
+def _milli(value: float | None) -> float | None:
+    return None if value is None else 1e3 * value
 
 
 def _value(value: float | None, error: float | None, form: str) -> str:
+    """Write a number to fixed digits, with its error where that shows in them."""
     if value is None:
         return "—"
-    if error and error > LEAST_ERROR:
-        return with_error(value, error)
-    return format(value, form) if value else "0"
+    if not value and not error:
+        return "0"
+    if error is None:
+        return f"{value:{form}} ± ?"
+    size = format(error, form.lstrip("+"))
+    return format(value, form) + (f" ± {size}" if float(size) > 0 else "")

@@ -189,13 +189,13 @@ class StopError(RuntimeError):
     """What ends a study in the middle."""
 
 
-def stopped_after(monkeypatch, n):
+def stopped_after(monkeypatch, n, error=StopError):
     """Let switching take n steps more, storing each."""
     left, advance = [n], Switching.advance
 
     def counted(self, state, rngs, n=1):
         if left[0] == 0:
-            raise StopError
+            raise error
         left[0] -= 1
         return advance(self, state, rngs, n)
 
@@ -272,6 +272,55 @@ def test_works_of_another_study_are_refused_and_damaged_ones_told(capsys, tmp_pa
     assert "damaged" in err
 
 
+def test_an_impossible_gas_is_refused_before_anything_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(SpringPotential, "forces_at", None)
+    text = VACANCY.replace('"given"\nchemical_potential', '"gas"\nmolecule_energy')
+    code, _, err = run(capsys, str(write(text)), "--store", "kept")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--store", "kept"], "kept keeps what there is: the same command"), ([], "give --store DIR")],
+)
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, options, words):
+    write(QUICK)
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 12, KeyboardInterrupt)
+        code, _, err = run(capsys, "study.toml", "-q", *options)
+    assert (code, err.count("\n")) == (130, 1)
+    assert words in err
+    code, _, err = run(capsys, "study.toml", *options)
+    assert code in {0, 3}
+    assert ("goes on after" in err) is bool(options)
+
+
+def test_progress_is_told_amid_a_round_and_with_the_time_left(monkeypatch):
+    told = []
+    monkeypatch.setattr(free_energy_parts, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(free_energy_parts, "TELL_AMID", 0.0)
+    run_free_energy(load_free_energy(write(QUICK)), None, told.append)
+    assert told[0].startswith("800 K, switching: 0 of 3 rounds, ")
+    assert any("1 of 3 rounds" in line and "left at most" in line for line in told)
+    assert told[-1].startswith("800 K, switching: 3 of 3 rounds, ")
+    assert "left" not in told[-1]
+
+
+def test_times_are_told_to_the_second_up_to_an_hour():
+    assert [free_energy_parts._clock(one) for one in (3.4, 59.6, 73.0, 3725.0)] == [
+        "3 s", "1 min 00 s", "1 min 13 s", "1 h 02 min",
+    ]  # fmt: skip
+
+
+def test_a_vacancy_by_the_bundled_model_is_told_as_untrained(monkeypatch):
+    info = {"name": "toy", "kind": "bundled"}
+    monkeypatch.setattr("alchemc.campaign.free_energy_study.model_facts", lambda _: info)
+    text = VACANCY.replace('"switching", "windows", "frenkel-ladd"', '"switching"')
+    codes = {caveat["code"] for caveat in measured(text)["caveats"]}
+    assert "untrained" in codes
+    assert "untrained" not in {caveat["code"] for caveat in measured(QUICK)["caveats"]}
+
+
 def test_two_processes_do_not_write_the_same_works(capsys, tmp_path):
     write(QUICK)
     (tmp_path / "kept" / "works").mkdir(parents=True)
@@ -288,7 +337,7 @@ def test_the_table_the_statement_and_the_files_say_the_same(capsys):
     write(SUBSTITUTION.replace("rounds = 2", "rounds = 1"))
     code, out, err = run(capsys, "study.toml", "--store", "kept")
     assert "Terms by Frenkel–Ladd" in out
-    assert "round 1 of 1" in err
+    assert "1 of 1 round," in err
     rows = list(
         csv.DictReader(io.StringIO(run(capsys, "study.toml", "--csv", "--store", "kept")[1]))
     )
@@ -353,6 +402,7 @@ def test_bad_input_is_one_line_with_a_remedy(capsys, old, new, words):
         ('"given"\nchemical_potential = -2.5', '"gas"', "needs 'molecule_energy'"),
         ("chemical_potential = -2.5", "", "needs 'chemical_potential'"),
         ('"given"', '"given"\npressure = 2.0', "belongs to reservoir = 'gas'"),
+        ('"given"\nchemical_potential', '"gas"\nmolecule_energy', "no diatomic gas of 'Sc'"),
     ],
 )
 def test_an_impossible_vacancy_is_refused_in_one_line(capsys, old, new, words):

@@ -14,7 +14,11 @@ from alchemc.campaign.findings import read_findings
 from alchemc.campaign.report_figures import draw_figure
 from alchemc.campaign.report_findings import finding_section
 from alchemc.campaign.report_html import section_html
-from alchemc.campaign.solid_solution_study import load_solid_solution, run_solid_solution
+from alchemc.campaign.solid_solution_study import (
+    _value,
+    load_solid_solution,
+    run_solid_solution,
+)
 from alchemc.cli import main
 from solution_toys import BowedCrystal
 
@@ -148,6 +152,27 @@ def test_bad_input_is_one_line_with_a_remedy(capsys, old, new, words):
     code, _, err = run(capsys, str(write(FILE.replace(old, new))), "-q")
     assert (code, err.count("\n")) == (2, 1), err
     assert words in err
+
+
+def test_ctrl_c_says_that_nothing_is_kept(monkeypatch, capsys):
+    def broken_off(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alchemc.analysis.lattice_parameters", broken_off)
+    code, _, err = run(capsys, str(write(FILE)), "-q")
+    assert (code, err.count("\n")) == (130, 1)
+    assert "run the same command again" in err
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (5.385893, 0.000417, "5.3859 ± 0.0004"), (5.385893, None, "5.3859 ± ?"),
+        (5.385893, 1e-9, "5.3859"), (0.0, 0.0, "0"), (None, None, "—"),
+    ],
+)  # fmt: skip
+def test_lengths_have_four_digits_whatever_their_error(value, error, text):
+    assert _value(value, error, ".4f") == text
 
 
 def test_a_missing_file_is_refused_in_one_line(capsys):

@@ -9,9 +9,10 @@ import typer
 
 from .shared import (
     DONE,
+    INTERRUPTED,
     NOT_CONVERGED,
     AsJson,
-    Quiet,
+    NoProgress,
     complain,
     keep,
     one_format,
@@ -26,7 +27,7 @@ def free_energy(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    quiet: Quiet = False,
+    quiet: NoProgress = False,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +43,16 @@ def free_energy(
     from ..campaign.free_energy_tables import free_energy_csv, free_energy_tables
 
     tell = None if quiet else lambda line: typer.echo(line, err=True)
-    found = run_free_energy(load_free_energy(file), store, tell)
+    loaded = load_free_energy(file)
+    try:
+        found = run_free_energy(loaded, store, tell)
+    except KeyboardInterrupt:
+        complain(
+            "interrupted; give --store DIR to keep works and go on after a stop"
+            if store is None
+            else f"interrupted; {store} keeps what there is: the same command goes on from there"
+        )
+        return INTERRUPTED
     keep(store, "alchemical-free-energy", found)
     if as_json:
         print_json(found)

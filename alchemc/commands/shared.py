@@ -21,6 +21,7 @@ __all__ = [
     "INTERRUPTED",
     "NOT_CONVERGED",
     "AsJson",
+    "NoProgress",
     "Quiet",
     "RunArgument",
     "StoreIn",
@@ -37,6 +38,7 @@ DONE, INTERNAL, BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines, no progress bar.")]
+NoProgress = Annotated[bool, typer.Option("--quiet", "-q", help="No lines of progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StoreIn = Annotated[
     Path | None,

@@ -10,9 +10,10 @@ import typer
 from ..errors import ConvergenceError
 from .shared import (
     DONE,
+    INTERRUPTED,
     NOT_CONVERGED,
     AsJson,
-    Quiet,
+    NoProgress,
     StoreIn,
     complain,
     keep,
@@ -28,7 +29,7 @@ def solid_solution(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    quiet: Quiet = False,
+    quiet: NoProgress = False,
     store: StoreIn = None,
 ) -> int:
     """Follow a solid solution along its composition, or find the composition for a target."""
@@ -41,6 +42,9 @@ def solid_solution(
     except ConvergenceError as error:
         complain(str(error))
         return NOT_CONVERGED
+    except KeyboardInterrupt:
+        complain("interrupted; nothing is kept of a part of a study: run the same command again")
+        return INTERRUPTED
     keep(store, "solid-solution", found)
     if as_json:
         print_json(found)
