@@ -163,7 +163,7 @@ def test_the_rules_differ_in_between_and_both_bow(mace):
     a = [found.of(rule).lattice_parameter[1] for rule in RULES]
     assert 1e-4 < abs(a[0] - a[1]) < 0.01
     assert all(abs(found.deviation(rule)[0][1]) > 0.005 for rule in RULES)
-    assert "Sites differs from paper" in found.statement
+    assert "Rule sites differs from rule paper" in found.statement
 
 
 def test_a_supercell_has_the_same_mean_crystal(mace):
@@ -404,6 +404,18 @@ def test_crystals_of_another_symmetry_are_told():
     assert "other-phase" not in [caveat.code for caveat in same.caveats]
 
 
+def test_series_that_part_where_the_end_is_a_mixture_are_no_other_crystals():
+    a = np.array([4.0, 4.2])
+    rows = [
+        Series(rule, np.array([0.0, 1.0]), np.tile(v, (3, 1)).T, v, v**3, -v, v)
+        for rule, v in (("sites", a), ("arrangements", a - [0.0, 0.02]))
+    ]
+    half = ENDS._replace(end={"B": {"Ti": 0.5, "Zr": 0.5}})
+    for ends, told in ((ENDS, True), (half, False)):
+        found = SolidSolution(perovskite(), ends, "full", tuple(rows))
+        assert ("other-phase" in [caveat.code for caveat in found.caveats]) is told
+
+
 def test_two_sublattices_go_together_along_a_line():
     lattice = builders.perovskite(("Sr", "La"), ("Ti", "Al"), "O", a=3.9)
     model = AlchemicalMACE(lattice, "bundled", device="cpu")
@@ -487,5 +499,5 @@ def test_results_that_cannot_be_compared_are_refused(mace):
 def test_the_example_finds_the_composition_for_a_substrate(capsys):
     runpy.run_path(str(EXAMPLE))["main"](["--size", "2", "1", "1", "--arrangements", "2"])
     averages, search = capsys.readouterr().out.strip().splitlines()
-    assert "Sites differs from paper" in averages
+    assert "Rule sites differs from rule paper" in averages
     assert "has lattice parameter 4.0500 Å" in search

@@ -43,6 +43,12 @@ class Ends(NamedTuple):
         changing = [name for name, part in self.start.items() if part != self.end[name]]
         return sum(len(lattice.sublattices[name].sites) for name in changing)
 
+    def pure(self) -> tuple[bool, bool]:
+        """Whether every sublattice that changes holds one species at x = 0, and at x = 1."""
+        changing = [name for name, part in self.start.items() if part != self.end[name]]
+        held = [[sum(c > 0 for c in side[name].values()) for name in changing] for side in self]
+        return held[0] == [1] * len(changing), held[1] == [1] * len(changing)
+
     def text(self) -> str:
         """Say what x exchanges, such as "Ti to Zr on B"."""
         return ", ".join(
@@ -314,7 +320,8 @@ def _compared(found: SolidSolution) -> str:
         shared, mine, its = np.intersect1d(first.x, other.x, return_indices=True)
         apart = first.lattice_parameter[mine] - other.lattice_parameter[its]
         at = int(np.argmax(np.abs(apart)))
-        name = "the average over arrangements" if other.rule == "arrangements" else other.rule
+        name = "the average over arrangements"
+        name = name if other.rule == "arrangements" else f"rule {other.rule}"
         if abs(apart[at]) < SMALL:
             parts.append(f"agrees with {name} to {SMALL:g} Å")
             continue
@@ -323,7 +330,8 @@ def _compared(found: SolidSolution) -> str:
         far = abs(float(apart[at]))
         size = with_error(far, error, " Å") if error else f"{far:.4f} Å"
         parts.append(f"differs from {name} by at most {size}, at x = {shared[at]:g}")
-    return f"{first.rule.capitalize()} {' and '.join(parts)}." if parts else ""
+    words = "The average over arrangements" if first.rule == "arrangements" else None
+    return f"{words or f'Rule {first.rule}'} {' and '.join(parts)}." if parts else ""
 
 
 def _caveats(found: SolidSolution) -> tuple[Caveat, ...]:
@@ -347,7 +355,8 @@ def _caveats(found: SolidSolution) -> tuple[Caveat, ...]:
         text = f"{failed} arrangements found no minimum and are left out of the averages."
         kept.append(Caveat("warning", "no-minimum", text))
     ends = np.array([one.lattice_parameter[[0, -1]] for one in found.series])
-    if (apart := float(np.ptp(ends, axis=0).max())) > DIFFERENT:
+    # Between mixed ends the series differ for their own reasons.
+    if (apart := float((np.ptp(ends, axis=0) * found.ends.pure()).max())) > DIFFERENT:
         text = (
             f"The pure crystals of the series differ by up to {apart:.3f} Å: relaxations keep the "
             "symmetry of their start and what fits the cell (tilts, polar displacements): compare "
