@@ -13,9 +13,9 @@ and plain semi-grand sampling (random flips; on the lattice over all composition
 potentials that make both of them likely). λ-dynamics is `LambdaDynamics` on the lattice, and with
 moving atoms λ in time, whose draws weigh the two ends (`vertex_log_weights`). Every route has four
 chains (switching: its pairs), a warm-up or pilot of its own, and about the same calls of the
-potential. Calls for 5 meV are those that were made, warm-up included, times (error / 5 meV)²; seconds
-likewise, of this process. A call is an energy, or energies with forces or slopes: their costs
-differ, which the seconds show.
+potential. Calls for 5 meV are those that were made, warm-up included, times (error / 5 meV)²;
+seconds likewise, of this process. A call is an energy, or energies with forces or slopes: their
+costs differ, which the seconds show.
 """
 
 from __future__ import annotations
