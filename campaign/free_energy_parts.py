@@ -136,7 +136,10 @@ def switched(
 
     def works_of(arrays: Mapping[str, np.ndarray]) -> Works:
         done = arrays["done"]
-        return Works(done[:, 0], done[:, 1], calls=int(arrays["progress"][2]), **like)
+        drift = arrays.get("drifts", np.empty((0, 2, 0)))[: len(done)]
+        return Works(
+            done[:, 0], done[:, 1], calls=int(arrays["progress"][2]), drift=drift, **like
+        )
 
     def n_rounds(arrays: Mapping[str, np.ndarray]) -> int:
         return len(arrays["done"])
@@ -233,7 +236,7 @@ def _advanced(keeper: Keeper, part: Part, course: _Course) -> dict[str, np.ndarr
         state, rngs = sampling.from_arrays(stored)
     else:
         state, rngs = sampling.start(starts, n_chains=part.n_chains, seed=part.seed)
-    begin = told = saved = time.monotonic()
+    begin = told = saved = last = time.monotonic()
     arrays = sampling.to_arrays(state, rngs) | extra
     first = n_done(arrays)
     try:
@@ -243,11 +246,12 @@ def _advanced(keeper: Keeper, part: Part, course: _Course) -> dict[str, np.ndarr
             now = time.monotonic()
             arrays = sampling.to_arrays(state, rngs) | extra
             n = n_done(arrays)
-            if (over := n > before) and finished(arrays):
+            last = now if (over := n > before) else last
+            if over and finished(arrays):
                 keeper.tell(f"{part.title}: {standing(arrays)} in {_clock(now - begin)}")
             elif now - told >= (TELL_EVERY if over else TELL_AMID):
-                left = (now - begin) * (most - n) / (n - first) if n > first else None
-                ahead = "" if left is None else f", {_clock(left)} left at most"
+                left = (last - begin) * (most - n) / max(n - first, 1) - (now - last)
+                ahead = f", {_clock(left)} left at most" if n > first and left > 0.0 else ""
                 keeper.tell(f"{part.title}: {standing(arrays)} in {_clock(now - begin)}{ahead}")
                 told = now
             if over or now - saved > SAVE_EVERY:

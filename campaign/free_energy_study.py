@@ -18,7 +18,7 @@ from .free_energy_crystal import StudyCrystal, build_study_crystal
 from .free_energy_file import FreeEnergyFile, LoadedStudy, load_free_energy
 from .free_energy_parts import WORKS, Keeper
 from .free_energy_routes import Outcome, Routes
-from .labels import ROUTES
+from .labels import ROUTES, energy_model
 from .lock import run_lock
 
 __all__ = ["load_free_energy", "run_free_energy"]
@@ -234,6 +234,7 @@ def _statement(data: Mapping[str, Any]) -> str:
         sentences.append(_compared(one, known_errors=both <= good))
     reservoirs = dict.fromkeys(row["reservoir"] for row in data["results"] if row["reservoir"])
     sentences += [f"The atom goes to {words}." for words in reservoirs]
+    sentences.append(f"The energy model is {energy_model({}, data['model'], {})}.")
     return " ".join(sentences)
 
 

@@ -267,7 +267,7 @@ def _solution_table(series: Sequence[Mapping[str, Any]]) -> Table:
                     _length(one["lattice_parameter_A"][k], one["lattice_parameter_error_A"][k]),
                     _length(one["vegard_deviation_A"][k], one["vegard_deviation_error_A"][k]),
                     _measured(1e3 * mixing, 1e3 * error) if error else f"{1e3 * mixing:.1f}",
-                    None if modulus is None else round(modulus, 1),
+                    None if modulus is None else f"{modulus:.0f}",
                     one["arrangements"][k] or None,
                 ]
             )

@@ -19,7 +19,7 @@ from ..potentials import Relaxed
 from .build import Crystal, build_hamiltonian, build_lattice, model_facts, resolve_potential
 from .config import Config, Potential, Structure, SublatticeSection
 from .free_energy_file import read_checked
-from .labels import RULES
+from .labels import RULES, energy_model
 from .section import Count, Finite, Name, NotNegative, Positive, Section
 
 __all__ = [
@@ -182,9 +182,9 @@ def run_solid_solution(loaded: LoadedSolution, tell: Tell | None = None) -> dict
         found = one if found is None else found.beside(one)
     target = _searched(file, model, tell)
     data: dict[str, Any] = {} if found is None else _known(found.to_dict())
-    if target is not None:
-        parts = [data.get("statement", ""), target["statement"]]
-        data["statement"] = " ".join(filter(None, parts))
+    parts = [data.get("statement", ""), "" if target is None else target["statement"]]
+    parts.append(f"The energy model is {energy_model({}, model_facts(model), {})}.")
+    data["statement"] = " ".join(filter(None, parts))
     caveats = data.get("caveats") or [_MEAN_CRYSTAL]
     return data | {
         "title": file.title,

@@ -337,6 +337,7 @@ def test_the_table_the_statement_and_the_files_say_the_same(capsys):
     write(SUBSTITUTION.replace("rounds = 2", "rounds = 1"))
     code, out, err = run(capsys, "study.toml", "--store", "kept")
     assert "Terms by Frenkel–Ladd" in out
+    assert "The energy model is SpringPotential." in " ".join(out.split())
     assert "1 of 1 round," in err
     rows = list(
         csv.DictReader(io.StringIO(run(capsys, "study.toml", "--csv", "--store", "kept")[1]))

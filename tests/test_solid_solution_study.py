@@ -88,6 +88,7 @@ def test_the_command_prints_stores_and_shows_what_was_found(capsys):
     assert "Mean crystal, rule paper" in out
     assert "has lattice parameter 4.0500 Å" in " ".join(out.split())
     assert "mean crystals, rule sites: 3 compositions" in err
+    assert "The energy model is" in " ".join(out.split())
     rows = list(csv.DictReader(io.StringIO(run(capsys, "study.toml", "--csv", "-q")[1])))
     assert len(rows) == 6
     data = json.loads(run(capsys, "study.toml", "--json", "-q")[1])
