@@ -312,6 +312,13 @@ def test_masses_change_a_crystals_free_energy_by_their_closed_form():
     assert wrong.value != pytest.approx(change, rel=0.1)
 
 
+def test_masses_that_are_exchanged_leave_no_signed_zero():
+    exchanged = analysis.SubstitutionFreeEnergy(
+        0.5, 0.01, np.array([44.956, 180.948]), np.array([180.948, 44.956]), 1200.0, "an exchange"
+    )
+    assert ", 0.0000 of it from the masses" in exchanged.statement
+
+
 def test_stiffness_and_mass_together_are_those_of_the_quanta():
     """½ k_BT ln(k'/k) per mode from the path, the rest from the masses: k_BT ln(ω'/ω)."""
     lattice, matrix = free_crystal()

@@ -294,11 +294,12 @@ class SubstitutionFreeEnergy(_Terms):
     def statement(self) -> str:
         """What it is, in sentences with numbers."""
         n = np.atleast_1d(np.asarray(self.masses_before)).size
+        masses = round(self.terms["masses"], 4) + 0.0  # of an exchange: no −0
         return (
             f"Free energy of {self.label or 'the substitution'} of {n} "
             f"atom{'s' * (n != 1)} at {self.temperature:g} K and constant volume: "
             f"{self.value:.4f} ± {self.error:.4f} eV per cell, "
-            f"{self.terms['masses']:.4f} of it from the masses. Vibrations are classical."
+            f"{masses:.4f} of it from the masses. Vibrations are classical."
         )
 
 
