@@ -121,3 +121,10 @@ def test_figures_go_into_axes_that_are_given(path):
     axes = figure.subplots(2)
     assert plot_slopes(path[0], axes[0]) is figure
     assert plot_overlap(path[0], axes[1]) is figure
+
+
+def test_what_a_figure_cannot_draw_is_refused_with_what_it_can(path, switched):
+    wrong = [(plot_work, path[0]), (plot_overlap, switched), (plot_convergence, switched)]
+    for draw, given in [*wrong, (plot_slopes, switched)]:
+        with pytest.raises(InputError, match=f"{type(given).__name__} cannot be drawn here; give"):
+            draw(given)

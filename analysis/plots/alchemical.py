@@ -41,6 +41,7 @@ def plot_overlap(result: WindowFreeEnergy, axes: Axes | None = None) -> Figure:
     -------
     The figure; save it with ``figure.savefig("overlap.pdf")``.
     """
+    _check(result, "window_free_energy", WindowFreeEnergy)
     matrix, s = result.overlap, result.windows.couplings
     k = len(s)
     side = min(max(0.42 * k + 1.2, 3.0), 6.5)
@@ -88,6 +89,7 @@ def plot_work(source: SwitchingFreeEnergy | Works, axes: Axes | None = None) -> 
     -------
     The figure.
     """
+    _check(source, "switching_free_energy", SwitchingFreeEnergy, Works)
     result = source if isinstance(source, SwitchingFreeEnergy) else None
     works = source.works if isinstance(source, SwitchingFreeEnergy) else source
     axes = axes_of(axes)
@@ -140,6 +142,7 @@ def plot_convergence(result: WindowFreeEnergy, axes: Axes | None = None) -> Figu
     InputError
         If the result has no course in time.
     """
+    _check(result, "window_free_energy", WindowFreeEnergy)
     if result.in_time is None:
         raise InputError("the result has no course in time; call window_free_energy(parts=10)")
     axes = axes_of(axes)
@@ -174,6 +177,7 @@ def plot_slopes(source: Windows | WindowFreeEnergy, axes: Axes | None = None) ->
     -------
     The figure.
     """
+    _check(source, "window_free_energy", WindowFreeEnergy, Windows)
     windows = source.windows if isinstance(source, WindowFreeEnergy) else source
     s = windows.couplings
     rows = [summary(one.T) for one in windows.slopes]
@@ -193,6 +197,12 @@ def plot_slopes(source: Windows | WindowFreeEnergy, axes: Axes | None = None) ->
     )  # fmt: skip
     axes.axhline(0.0, color="0.7", linewidth=0.6, zorder=0)
     return finished(axes, _COUPLING, r"$\langle \mathrm{d}U/\mathrm{d}s \rangle$ (eV)")
+
+
+def _check(given: object, maker: str, *kinds: type) -> None:
+    if not isinstance(given, kinds):
+        known = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"{type(given).__name__} cannot be drawn here; give {known} ({maker})")
 
 
 def _curve(s: np.ndarray, means: np.ndarray, fine: np.ndarray) -> np.ndarray:
