@@ -6,7 +6,7 @@ The ensembles make them, the estimators of `alchemc.analysis` read them. All ene
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -57,6 +57,10 @@ class Works(_Arrays):
         Evaluations of the energy model that all works together took.
     label
         What was switched to what.
+    drift
+        How much U at s = 0 and at s = 1 rose during equilibrations before protocols, from the mean
+        over their second quarter to that over their last, in eV, [round, end, chain]; empty where
+        it was not measured. Its mean is zero where equilibration is long enough.
 
     Raises
     ------
@@ -78,8 +82,13 @@ class Works(_Arrays):
     schedule: str = "linear"
     calls: int = 0
     label: str = ""
+    drift: np.ndarray = field(default_factory=lambda: np.empty((0, 2, 0)))
 
     def __post_init__(self) -> None:
+        drift = _finite("drift", self.drift)
+        if drift.ndim != 3 or drift.shape[1] != 2:
+            raise InputError(f"drift has shape {drift.shape}: give [round, end, chain], in eV")
+        object.__setattr__(self, "drift", drift)
         for name in ("forward", "reverse"):
             values = _finite(name, getattr(self, name))
             if values.ndim not in {1, 2}:

@@ -17,6 +17,7 @@ from ..stability.mbar import LEAST_OVERLAP
 from ..wording import with_error
 from .bennett import Bennett, bennett, correlated_error, inefficiency
 from .crooks import OneWay, crossing, crossing_of_gaussians, logistic_slope, one_way
+from .rounds import caveats_of_rounds
 from .switching_result import Measured, SwitchingFreeEnergy
 
 __all__ = ["switching_free_energy"]
@@ -322,7 +323,7 @@ def _caveats(result: SwitchingFreeEnergy, kt: float) -> tuple[Caveat, ...]:
             f"formula gives {1e3 * result.error_analytic:.2g} meV; the larger is given."
         )
         found.append(Caveat("note", "resampled-error", text))
-    found += _of_one_ways(result, kt)
+    found += [*caveats_of_rounds(result.works), *_of_one_ways(result, kt)]
     return tuple(found)
 
 

@@ -36,8 +36,9 @@ class SwitchingState(NamedTuple):
     ``ends``: configurations that run the protocol forward and in reverse; ``stage``: 0 warm-up,
     1 equilibration, 2 switching, and its ``step``; ``work`` and ``heat`` [2, n_chains] in eV of the
     round that runs, forward and reverse: changes of U when s changes, and when configurations move;
-    ``done`` [n_rounds, 2, n_chains]: works of whole rounds; ``dynamics`` as tuned; ``calls`` of the
-    energy models.
+    ``done`` [n_rounds, 2, n_chains]: works of whole rounds; ``drift`` [2, n_chains] in eV: what U
+    at either end has changed by in the equilibration that runs, and ``drifts`` [n, 2, n_chains]
+    that of whole rounds, as in ``Works``; ``dynamics`` as tuned; ``calls`` of the energy models.
     """
 
     ends: tuple[Structures, Structures]
@@ -46,6 +47,8 @@ class SwitchingState(NamedTuple):
     work: np.ndarray
     heat: np.ndarray
     done: np.ndarray
+    drift: np.ndarray
+    drifts: np.ndarray
     dynamics: Dynamics | None
     calls: int
 
@@ -101,7 +104,8 @@ class Switching:
     kernel_steps
         Its steps after every change of s but the last.
     equilibration
-        Moves at both ends before every protocol.
+        Moves at both ends before every protocol. How U changes from their second quarter to their
+        last is kept with the works: where it does so on average, they are too few.
     warmup
         Moves at both ends before the first equilibration, in which the dynamics is tuned at both
         ends together; as many as ``equilibration`` by default.
@@ -238,8 +242,8 @@ class Switching:
         dynamics = None if self.dynamics is None else self.dynamics.resumed()
         none = np.zeros((2, n_chains))
         state = SwitchingState(
-            ends, WARM_UP, 0, none, none, np.empty((0, 2, n_chains)), dynamics,
-            self.path.calls - begun,
+            ends, WARM_UP, 0, none, none, np.empty((0, 2, n_chains)), none,
+            np.empty((0, 2, n_chains)), dynamics, self.path.calls - begun,
         )  # fmt: skip
         return self._staged(state), streams[::2] + streams[1::2]
 
@@ -266,6 +270,7 @@ class Switching:
         return Works(
             state.done[:, 0], state.done[:, 1], self.temperature, self.n_steps,
             schedule=schedule_of(self.schedule).name, calls=state.calls, label=self.path.label,
+            drift=state.drifts[: state.n_rounds],
         )  # fmt: skip
 
     def _staged(self, state: SwitchingState) -> SwitchingState:
@@ -273,13 +278,23 @@ class Switching:
         warmup = self.equilibration if self.warmup is None else self.warmup
         if state.stage == WARM_UP and state.step == warmup:
             dynamics = None if state.dynamics is None else state.dynamics.settled()
-            state = state._replace(stage=EQUILIBRATION, step=0, dynamics=dynamics)
+            none = np.zeros_like(state.drift)
+            state = state._replace(stage=EQUILIBRATION, step=0, dynamics=dynamics, drift=none)
         if state.stage == EQUILIBRATION and state.step == self.equilibration:
             none = np.zeros_like(state.work)
             state = state._replace(stage=SWITCHING, step=0, work=none, heat=none)
+            if self._quarters.any() and np.isfinite(state.drift).all():
+                drifts = np.concatenate([state.drifts, state.drift[None]])
+                state = state._replace(drifts=drifts)
         if state.stage == SWITCHING and state.step == self.n_steps:
             done = np.concatenate([state.done, state.work[None]])
-            state = state._replace(stage=EQUILIBRATION, step=0, done=done, ends=state.ends[::-1])
+            state = state._replace(
+                stage=EQUILIBRATION,
+                step=0,
+                done=done,
+                ends=state.ends[::-1],
+                drift=np.zeros_like(state.drift),
+            )
         return state
 
     def _equilibrated(self, state: SwitchingState, rngs: Generators) -> SwitchingState:
@@ -296,7 +311,10 @@ class Switching:
         report: Report | None = joined(list(reports))
         if state.stage == WARM_UP and report is not None:
             dynamics = dynamics.tuned(report)
-        return state._replace(ends=ends, step=state.step + 1, dynamics=dynamics)
+        drift = state.drift
+        if state.stage == EQUILIBRATION:
+            drift = drift + self._quarters[state.step] * np.stack([end.energy for end in ends])
+        return state._replace(ends=ends, step=state.step + 1, dynamics=dynamics, drift=drift)
 
     def _switched(self, state: SwitchingState, rngs: Generators) -> SwitchingState:
         """Change s and move, forward and in reverse."""
@@ -323,6 +341,15 @@ class Switching:
         return ended, changed.energy - begun.energy, ended.energy - changed.energy
 
     @cached_property
+    def _quarters(self) -> np.ndarray:
+        """Weights of the moves of an equilibration: its last quarter less its second."""
+        t = np.arange(1, self.equilibration + 1) / self.equilibration
+        second, last = (t > 0.25) & (t <= 0.5), t > 0.75
+        if not second.any():  # a single move
+            return np.zeros(len(t))
+        return np.asarray(last / last.sum() - second / second.sum())
+
+    @cached_property
     def _protocols(self) -> tuple[np.ndarray, np.ndarray]:
         """Places gone through forward and in reverse."""
         return self.couplings, self.couplings[::-1]
@@ -346,6 +373,8 @@ class Switching:
             "work": state.work,
             "heat": state.heat,
             "done": state.done,
+            "drift": state.drift,
+            "drifts": state.drifts,
             "dynamics": np.array(json.dumps(tuned)),
             "generators": stored_generators(rngs),
         }
@@ -363,8 +392,11 @@ class Switching:
         if dynamics is not None:
             dynamics = dynamics.with_arrays(json.loads(str(arrays["dynamics"])))
         work, heat, done = (np.array(arrays[name]) for name in ("work", "heat", "done"))
+        drift, drifts = np.full_like(work, np.nan), np.empty((0, *work.shape))
+        if "drifts" in arrays:  # arrays made before it was measured have none
+            drift, drifts = np.array(arrays["drift"]), np.array(arrays["drifts"])
         state = SwitchingState(
-            (ends[0], ends[1]), stage, step, work, heat, done, dynamics, calls
+            (ends[0], ends[1]), stage, step, work, heat, done, drift, drifts, dynamics, calls
         )  # fmt: skip
         return state, restored_generators(arrays["generators"])
 
