@@ -26,6 +26,7 @@ from alchemc.analysis.alchemical import bennett as bennett_module
 from alchemc.analysis.alchemical import decorrelation, multistate, switching
 from alchemc.analysis.alchemical.crooks import crossing, crossing_of_gaussians, one_way
 from alchemc.analysis.alchemical.integration import integrals
+from alchemc.analysis.alchemical.rounds import caveats_of_rounds
 from alchemc.errors import ConvergenceError, InputError
 from alchemical_mutants import (
     counted_as_independent,
@@ -183,6 +184,31 @@ def test_few_works_and_resampled_errors_are_told():
         switching_free_energy(Works(np.zeros(2), np.zeros(5), 300.0, n_steps=1))
     with pytest.raises(InputError, match="resamples"):
         switching_free_energy(gaussian_works(np.random.default_rng(5), (6, 6), 1.0), resamples=1)
+
+
+def test_starts_out_of_equilibrium_are_told_by_rounds_and_by_the_energy_before_them():
+    rng, kt = np.random.default_rng(22), kB * 500.0
+    settled = gaussian_works(rng, ((10, 8), (10, 8)), 1.0)
+    drift = 0.1 * rng.normal(size=(10, 2, 8))
+    assert switching_free_energy(replace(settled, drift=drift)).converged
+    assert "equilibration" in codes(switching_free_energy(replace(settled, drift=drift - 0.06)))
+    remembered = settled.reverse.copy()
+    remembered[1:] -= 0.5 * (settled.forward[:-1] - settled.forward.mean())
+    first = settled.forward + 4.0 * kt * (np.arange(10) == 0)[:, None]
+    for changed in ({"reverse": remembered}, {"forward": first}):
+        found = switching_free_energy(replace(settled, **changed))
+        assert "equilibration" in codes(found)
+        assert not found.converged
+        assert "raise the equilibration" in found.statement
+
+
+def test_starts_in_equilibrium_rarely_raise_an_alarm():
+    rng, alarms = np.random.default_rng(23), 0
+    for _ in range(300):
+        works = gaussian_works(rng, ((5, 4), (5, 4)), 1.0)
+        works = replace(works, drift=0.1 * rng.standard_normal((5, 2, 4)))
+        alarms += bool(caveats_of_rounds(works))
+    assert alarms < 13  # 1.2 % are expected; more than 12 in less than one of 10,000 runs
 
 
 def test_works_without_any_spread_do_not_count_as_known_exactly():
@@ -444,6 +470,7 @@ def test_records_go_to_arrays_and_back(tmp_path):
         ({"forward": ["a"]}, "no array of numbers"),
         ({"temperature": 0.0}, "positive number of kelvin"),
         ({"n_steps": 0}, "n_steps is 0"),
+        ({"drift": np.zeros(3)}, "drift has shape"),
         ({"calls": -1}, "calls is -1"),
     ],
 )

@@ -8,6 +8,7 @@ one run out of 30. Power: every broken variant is refused beyond 8 by the same c
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -369,6 +370,7 @@ def test_a_run_goes_on_bit_for_bit_from_arrays_in_the_middle_of_a_protocol(movin
         again = switching.works(state)
         np.testing.assert_array_equal(again.forward, whole.forward)
         np.testing.assert_array_equal(again.reverse, whole.reverse)
+        np.testing.assert_array_equal(again.drift, whole.drift)
 
 
 def test_works_of_a_chain_do_not_depend_on_the_chains_beside_it():
@@ -410,6 +412,54 @@ def test_rounds_go_on_until_an_error_or_a_budget_and_calls_are_those_of_the_mode
     precise = switching.run(case.start, n_chains=20, error=wanted, n_rounds=30, seed=1)
     assert bennett_error(precise) <= wanted < bennett_error(one)
     assert 2 < len(precise.forward) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("equilibration", "told"), [(2, (48, 50)), (10, (45, 50)), (30, (25, 50)), (300, (0, 4))]
+)
+def test_too_short_an_equilibration_is_told_and_a_long_one_is_honest(
+    equilibration, told, record_property
+):
+    """Of 50 repeats of 80 works each way: a bias that no scatter shows, or an honest z."""
+    case, per = deepening_case(4.0), 8
+    switching = switching_of(case, equilibration=equilibration)
+    works = switching.run(case.start, n_chains=SEEN * per, n_rounds=10, seed=3)
+    found = [
+        switching_free_energy(
+            replace(
+                works,
+                forward=works.forward[:, part],
+                reverse=works.reverse[:, part],
+                drift=works.drift[..., part],
+            ),
+            resamples=30,
+        )
+        for part in np.split(np.arange(SEEN * per), SEEN)
+    ]
+    z = np.array([(one.free_energy - case.exact) / one.error for one in found])
+    alarms = sum(not one.converged for one in found)
+    record_property("z", {"mean": z.mean(), "spread": z.std(), "alarms": alarms})
+    print(f"{equilibration}: z {z.mean():.2f}, spread {z.std():.2f}, {alarms} of {SEEN} told")
+    assert told[0] <= alarms <= told[1]
+    if equilibration == 300:
+        assert abs(z.mean()) < 3.0 / np.sqrt(SEEN)
+        assert 0.75 < z.std() < 1.3
+
+
+def test_works_of_arrays_from_before_the_drift_was_kept_go_on():
+    case = lattice_case("composition")
+    switching = switching_of(case, equilibration=4)
+    state, rngs = switching.start(case.start, n_chains=3, seed=1)
+    state = switching.advance(state, rngs, 11)
+    arrays = switching.to_arrays(state, rngs)
+    del arrays["drift"], arrays["drifts"]
+    old, old_rngs = switching.from_arrays(arrays)
+    while old.n_rounds < 3:
+        old = switching.advance(old, old_rngs)
+    works = switching.works(old)
+    assert len(works.forward) == 3
+    assert len(works.drift) == 1  # neither of the round before nor of that which had begun
 
 
 def test_an_instantaneous_switch_is_the_energy_difference_at_equilibrium_draws():
