@@ -61,10 +61,8 @@ def _remembered(works: Works) -> str:
             continue
         r = float((x * y).mean() / (x.std() * y.std()))
         n = x.size / inefficiency(x * y)  # of series with a memory of their own, fewer
-        if (
-            n > _FEWEST
-            and 2.0 * norm.sf(abs(np.arctanh(r)) * np.sqrt(n - 3)) < _CHANCE["works"] / 2
-        ):
+        far = np.arctanh(min(abs(r), 1.0 - 1e-12)) * np.sqrt(max(n - 3.0, 0.0))
+        if 2.0 * norm.sf(far) < _CHANCE["works"] / 2:
             return (
                 f"Works of a chain correlate with those of its round before (r = {r:.2f}): starts "
                 f"remember the last protocol, which may bias ΔF; {_REMEDY}."
