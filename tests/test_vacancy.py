@@ -153,3 +153,19 @@ def test_what_cannot_be_vacant_is_refused_in_one_line(chgnet):
         vacancy().found(0.5, BEFORE[None], None)
     with pytest.raises(InputError, match="chemical_potential is nan"):
         analysis.VacancyFormation(RemovedAtom("O", 16.0, 5.0, 600.0), 9.0, 0.0, np.nan)
+
+
+def test_records_and_estimates_of_another_kind_are_refused_in_one_line():
+    ghost = RemovedAtom("O", 16.0, 5.0, 600.0)
+    with pytest.raises(InputError, match="reference is 'x'; give a HeldReference"):
+        analysis.SolidFreeEnergy("x", -3.0)
+    with pytest.raises(InputError, match="ghost is 'O'; give a RemovedAtom"):
+        analysis.VacancyFormation("O", 9.0, 0.0, -5.0)
+    with pytest.raises(InputError, match=r"path is 9\.0; give an estimate"):
+        analysis.VacancyFormation.of(ghost, 9.0, -5.0)
+    with pytest.raises(InputError, match="one of solids is 1; give a SolidFreeEnergy"):
+        analysis.infinite_size([1, 2])
+    with pytest.raises(InputError, match="temperature is 'hot'"):
+        analysis.SubstitutionFreeEnergy(1.0, 0.1, [1.0], [2.0], "hot")
+    with pytest.raises(InputError, match="masses are 'x'"):
+        analysis.SubstitutionFreeEnergy(1.0, 0.1, "x", [2.0], 300.0)

@@ -191,11 +191,13 @@ class SolidFreeEnergy(_Terms):
     switching_error: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_kind("reference", self.reference, HeldReference)
         _check_finite(switching=self.switching, switching_error=self.switching_error)
 
     @classmethod
     def of(cls, reference: HeldReference, path: Estimate) -> Self:
         """Make it from the estimate of a `FrenkelLaddPath`, such as `switching_free_energy`'s."""
+        _check_estimate(path)
         return cls(reference, path.free_energy, path.error)
 
     @property
@@ -357,6 +359,7 @@ class VacancyFormation(_Terms):
     charge_state: str = "neutral"
 
     def __post_init__(self) -> None:
+        _check_kind("ghost", self.ghost, RemovedAtom)
         for name in ("switching", "chemical_potential"):
             error = f"{name}_error"
             _check_finite(**{name: getattr(self, name), error: getattr(self, error)})
@@ -372,6 +375,7 @@ class VacancyFormation(_Terms):
         reservoir: str = "",
     ) -> Self:
         """Make it from the estimate of a `VacancyPath`, such as `switching_free_energy`'s."""
+        _check_estimate(path)
         both = chemical_potential, chemical_potential_error
         return cls(ghost, path.free_energy, path.error, *both, reservoir=reservoir)
 
@@ -449,6 +453,8 @@ def infinite_size(solids: Sequence[SolidFreeEnergy]) -> SizeLimit:
     >>> round(limit.per_atom, 4), round(crystal(20).per_atom, 4), round(crystal(4).per_atom, 4)
     (0.0425, 0.0424, 0.0376)
     """
+    for solid in solids:
+        _check_kind("one of solids", solid, SolidFreeEnergy)
     held = [solid.reference for solid in solids]
     n = np.array([one.n_atoms for one in held], dtype=np.float64)
     if len(set(n.tolist())) < 2:
@@ -467,6 +473,18 @@ def infinite_size(solids: Sequence[SolidFreeEnergy]) -> SizeLimit:
     found = inverse @ (weights * values)
     error = float(np.sqrt(((inverse[0] * weights) ** 2 * errors**2).sum()))
     return SizeLimit(float(found[0]), error, float(found[1]))
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {shown(value)}; give a {kind.__name__}")
+
+
+def _check_estimate(path: object) -> None:
+    if not all(hasattr(path, name) for name in ("free_energy", "error")):
+        raise InputError(
+            f"path is {shown(path)}; give an estimate, such as switching_free_energy(works)"
+        )
 
 
 def _check_finite(**numbers: float) -> None:
