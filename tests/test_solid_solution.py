@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spglib
 from ase.build import bulk
 
 from alchemc import (
@@ -494,6 +495,38 @@ def test_results_that_cannot_be_compared_are_refused(mace):
         found.bowing("sites")
     with pytest.raises(InputError, match="no quantity is called"):
         plot_solid_solution(found, quantity="deviations")
+
+
+@pytest.mark.parametrize("error", [3e-10, np.nan])
+def test_equivalent_and_too_few_arrangements_make_plain_numbers(error):
+    x, one = np.array([0.0, 0.5, 1.0]), np.ones(3)
+    series = Series(
+        rule="arrangements", x=x, lengths=np.full((3, 3), 4.0),
+        lattice_parameter=np.array([4.0, 4.0612345678, 4.1]), volume_per_site=64.0 * one,
+        energy_per_site=-one, bulk_modulus=np.nan * one,
+        lattice_parameter_error=np.array([0.0, error, 0.0]),
+        arrangements=np.array([1, 2, 1]),
+    )  # fmt: skip
+    ends = Ends({"B": {"Ti": 1.0, "Zr": 0.0}}, {"B": {"Ti": 0.0, "Zr": 1.0}})
+    found = SolidSolution(BowedCrystal().lattice, ends, "full", (series,))
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert told["series"][0]["bowing_A"]["value"] == pytest.approx(4 * 0.0112345678)
+    if error > 0:
+        assert "0.0112 Å (error below 0.0001 Å) from Vegard's line" in told["statement"]
+    else:
+        assert told["series"][0]["bowing_A"]["error"] is None
+        assert "error unknown" in told["statement"]
+
+
+def test_a_crystal_that_spglib_fails_on_keeps_its_own_cell(monkeypatch):
+    def fails(*args, **options):
+        raise spglib.SpglibError("no symmetry")
+
+    monkeypatch.setattr(spglib, "get_symmetry_dataset", fails)
+    lattice = builders.rocksalt(("Mg", "Ca"), "O", a=4.31)
+    found = conventional.__wrapped__(lattice)
+    assert found.lengths(lattice.atoms.cell.array) == pytest.approx(lattice.atoms.cell.lengths())
+    assert found.alike == (0,)
 
 
 def test_the_example_finds_the_composition_for_a_substrate(capsys):

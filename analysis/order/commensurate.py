@@ -227,7 +227,10 @@ def conventional_cell(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
     kinds[lattice.sites] = -1 - lattice.sublattice_of_site
     kinds = np.unique(kinds, return_inverse=True)[1] + 1
     cell = (atoms.cell.array, atoms.get_scaled_positions(), kinds)
-    symmetry = spglib.get_symmetry_dataset(cell, symprec=1e-3)  # type: ignore[arg-type]
+    try:
+        symmetry = spglib.get_symmetry_dataset(cell, symprec=1e-3)  # type: ignore[arg-type]
+    except getattr(spglib, "SpglibError", ()):  # set to raise, it says so in place of None
+        symmetry = None
     operations = spglib.get_symmetry_from_database(symmetry.hall_number) if symmetry else None
     if symmetry is None or operations is None:
         return atoms.cell.array, np.eye(3)[None]

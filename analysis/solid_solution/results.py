@@ -250,7 +250,7 @@ class SolidSolution:
                     "lengths_A": one.lengths.tolist(),
                     "vegard_deviation_A": _known(deviation[0]),
                     "vegard_deviation_error_A": _known(deviation[1]),
-                    "bowing_A": self.bowing(one.rule)._asdict() if inside else None,
+                    "bowing_A": _plain(self.bowing(one.rule)) if inside else None,
                     "volume_per_site_A3": _known(one.volume_per_site),
                     "energy_per_site_eV": _known(one.energy_per_site),
                     "mixing_energy_per_site_eV": _known(mixing[0]),
@@ -274,6 +274,10 @@ def _known(values: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
+def _plain(bowing: Bowing) -> dict[str, float | None]:
+    return dict(zip(bowing._fields, _known(np.array(bowing)), strict=True))
+
+
 def _side(part: dict[str, float]) -> str:
     held = {s: c for s, c in part.items() if c > 0}
     return " ".join(s if c == 1 else f"{s}{c:.3g}" for s, c in held.items())
@@ -292,15 +296,13 @@ def _statement(found: SolidSolution) -> str:
             furthest = int(np.argmax(np.abs(deviation)))
             sampled = one.arrangements[furthest] > 0
             size = (
-                with_error(deviation[furthest], errors[furthest], " Å")
+                _with_error(deviation[furthest], errors[furthest])
                 if sampled
                 else f"{deviation[furthest]:+.4f} Å"
             )
             bowing = found.bowing(one.rule)
             amount = (
-                with_error(bowing.value, bowing.error, " Å")
-                if sampled
-                else f"{bowing.value:+.4f} Å"
+                _with_error(bowing.value, bowing.error) if sampled else f"{bowing.value:+.4f} Å"
             )
             text += (
                 f", {size} from Vegard's line at x = {one.x[furthest]:g} where it is farthest "
@@ -310,6 +312,13 @@ def _statement(found: SolidSolution) -> str:
     if text := _compared(found):
         sentences.append(text)
     return " ".join(sentences)
+
+
+def _with_error(value: float, error: float) -> str:
+    """Write a length to no more digits than relaxed cells have: equivalent arrangements scatter."""
+    if error < SMALL:
+        return f"{value:.4f} Å (error below {SMALL:g} Å)"
+    return with_error(value, error, " Å")
 
 
 def _compared(found: SolidSolution) -> str:
@@ -328,7 +337,7 @@ def _compared(found: SolidSolution) -> str:
         error = float(np.hypot(first.lattice_parameter_error[mine[at]],
                                other.lattice_parameter_error[its[at]]))  # fmt: skip
         far = abs(float(apart[at]))
-        size = with_error(far, error, " Å") if error else f"{far:.4f} Å"
+        size = _with_error(far, error) if error else f"{far:.4f} Å"
         parts.append(f"differs from {name} by at most {size}, at x = {shared[at]:g}")
     words = "The average over arrangements" if first.rule == "arrangements" else None
     return f"{words or f'Rule {first.rule}'} {' and '.join(parts)}." if parts else ""
