@@ -18,13 +18,21 @@ from alchemc._pymbar import quiet_pymbar
 from alchemc.alchemical_records import Windows
 from alchemc.analysis import window_free_energy
 from alchemc.ensembles import HMC, Langevin, OptimisedSchedule, WindowSampling, place_windows
-from alchemc.ensembles.alchemical.paths import unmoved
+from alchemc.ensembles.alchemical.paths import MixturePath, unmoved
 from alchemc.ensembles.alchemical.placement import distances
-from alchemc.errors import ConvergenceError, InputError
+from alchemc.errors import ConvergenceError, InputError, ModelError
 from alchemc.statistics import standard_error
 from alchemical_mutants import SlopesOfTheNextWindow, UnequilibratedWindows
 from exact_positions import OCCUPATION, TEMPERATURE
-from path_cases import LATTICES, SEEN, deepening_case, lattice_case, oscillators, stiffening
+from path_cases import (
+    LATTICES,
+    SEEN,
+    DenseHamiltonian,
+    deepening_case,
+    lattice_case,
+    oscillators,
+    stiffening,
+)
 
 K_T = units.kB * TEMPERATURE
 START = OCCUPATION[0]
@@ -171,6 +179,21 @@ def test_placing_within_too_narrow_limits_is_told():
         place_windows(sampling, distance=0.5, max_windows=4, **options)
     with pytest.raises(ConvergenceError, match="allow more calls"):
         place_windows(sampling, distance=0.3, max_calls=2500, **options)
+
+
+def test_occupations_that_are_impossible_on_the_way_are_refused_in_one_line():
+    class Forbidding(DenseHamiltonian):
+        def energy(self, occupations):
+            return super().energy(occupations) + np.where(occupations[:, 0] == 1, np.inf, 0.0)
+
+    free, lattice = deepening_case(4.0), deepening_case(4.0).path.lattice
+    path = MixturePath(free.path.initial, Forbidding(lattice, seed=1))
+    sampling = WindowSampling(
+        path, free.temperature, 3, kernel=free.kernel.rebind(hamiltonian=path.model(0.0)),
+        equilibration=5,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="occupation has to be possible all along the path"):
+        place_windows(sampling, free.states, n_chains=len(free.states))
 
 
 def test_the_length_of_a_path_is_that_of_the_closed_form():

@@ -84,7 +84,10 @@ class _Reference(ABC):
             In K.
         translations
             Primitive cells in the cell; by default those of the lattice, whose sites are alike
-            whatever they hold, so that a sum over occupations counts nothing twice.
+            whatever they hold, so that a sum over occupations counts nothing twice. The lattice
+            knows the sites that are declared: with one declared site it has one, though the
+            crystal may repeat. Give the number of the crystal's own then, where the absolute free
+            energy is wanted; two crystals that are compared site by site need the same one.
         """
         check_temperature(temperature)
         if translations is None:

@@ -173,9 +173,12 @@ class Moves:
         else:
             energy, _ = self._crystal(s).evaluate(*structures[:3])
         if not np.isfinite(energy).all():
+            remedy = " (overlapping atoms?): take a shorter time step or more steps"
+            if self.dynamics is None:
+                remedy = ": an occupation has to be possible all along the path; take another"
             raise ModelError(
-                f"chain {np.argmin(np.isfinite(energy))} has no finite energy at s = {s:.4g} "
-                "(overlapping atoms?): take a shorter time step or more steps"
+                f"chain {np.argmin(np.isfinite(energy))} has no finite energy at s = {s:.4g}"
+                + remedy
             )
         return structures._replace(energy=energy)
 

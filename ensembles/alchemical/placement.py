@@ -47,8 +47,10 @@ def place_windows(
     windows. A pilot in the windows given shows how ∂U/∂s spreads, hence a thermodynamic length
     (G. E. Crooks 2007, doi:10.1103/PhysRevLett.99.100602), of which new windows have equal shares;
     they are measured in turn and refined by all that is known, until no two neighbours are further
-    apart than ``distance``, as far as the pilot can tell. Of normally distributed energies, half
-    the sum of two neighbours' overlap is 0.62 at a distance of 1 and 0.32 at 2.
+    apart than ``distance``, as far as the pilot can tell. Where U_l − U_k is normally distributed,
+    the densities of two neighbours have 0.62 of their area in common at a distance of 1 and 0.32 at
+    2, and their ``pair_overlaps`` of ``analysis.window_free_energy`` are 0.40 and 0.22 (0.5 at
+    best).
 
     Parameters
     ----------
