@@ -137,9 +137,7 @@ def switched(
     def works_of(arrays: Mapping[str, np.ndarray]) -> Works:
         done = arrays["done"]
         drift = arrays.get("drifts", np.empty((0, 2, 0)))[: len(done)]
-        return Works(
-            done[:, 0], done[:, 1], calls=int(arrays["progress"][2]), drift=drift, **like
-        )
+        return Works(done[:, 0], done[:, 1], calls=int(arrays["progress"][2]), drift=drift, **like)
 
     def n_rounds(arrays: Mapping[str, np.ndarray]) -> int:
         return len(arrays["done"])

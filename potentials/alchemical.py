@@ -241,7 +241,8 @@ class AlchemicalPotential(ABC):
         """
         lam = self._checked(lam)
         if mixing not in self._MIXINGS:
-            raise InputError(f"mixing is {mixing!r}; give one of {', '.join(self._MIXINGS)}")
+            known = " or ".join(map(repr, self._MIXINGS))
+            raise InputError(f"mixing is {mixing!r}; {type(self).__name__} knows {known}")
         if mixing == "paper":
             self._check_one_composition(lam)
         return self._mixed(lam, forces=forces, stress=stress, mixing=mixing)

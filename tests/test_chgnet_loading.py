@@ -31,7 +31,7 @@ def test_errors_name_the_value_and_the_remedy(monkeypatch):
     with pytest.raises(ModelError, match="does not know the element Po"):
         AlchemicalCHGNet(builders.rocksalt(("Mg", "Po"), "O", a=4.2))
     hamiltonian = hamiltonian_of("rock salt", "float32")
-    with pytest.raises(InputError, match="mixing is 'paper'; give one of sites"):
+    with pytest.raises(InputError, match="mixing is 'paper'; AlchemicalCHGNet knows 'sites'"):
         hamiltonian.mixed_energy(interior_point(lattice), mixing="paper")
     with pytest.raises(InputError, match="dtype is 'float16'"):
         AlchemicalCHGNet(lattice, dtype="float16")

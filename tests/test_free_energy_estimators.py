@@ -342,6 +342,16 @@ def test_tables_have_the_form_of_alchemlyb_and_give_pymbar_the_same_numbers():
     assert found.integrals["trapezoid"].value == pytest.approx(area * kt)
 
 
+def test_tables_of_another_record_are_refused_in_one_line():
+    works = Works(np.array([0.3]), np.array([-0.2]), 300.0, 10)
+    windows = Windows(np.array([0.0, 1.0]), np.ones((2, 1, 3, 2)), np.ones((2, 1, 3)), 300.0)
+    for table in (u_nk, dHdl):
+        with pytest.raises(InputError, match="windows are Works; give the Windows"):
+            table(works)
+    with pytest.raises(InputError, match="works are Windows; give the Works"):
+        work_table(windows)
+
+
 def test_alchemlyb_takes_the_tables():
     estimators = pytest.importorskip("alchemlyb.estimators")
     windows, _ = harmonic_windows(np.random.default_rng(14), 4, (200, 2))

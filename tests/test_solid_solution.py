@@ -262,7 +262,7 @@ def test_chgnet_has_mean_crystals_and_refuses_the_rule_it_lacks():
     found = mean_crystal(model, {"cation": {"Ce": 0.5, "Zr": 0.5}}, fmax=1e-4)
     assert 5.15 < found.lattice_parameter < 5.47
     assert found.lengths == pytest.approx(3 * [found.lattice_parameter])
-    with pytest.raises(ModelError, match="mixing is 'paper'; give one of sites") as caught:
+    with pytest.raises(ModelError, match="'paper'; AlchemicalCHGNet knows 'sites'") as caught:
         lattice_parameters(model, [0, 1], mixings=["paper"])
     assert "\n" not in str(caught.value)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from ase.units import kB
 
 from ...alchemical_records import Windows, Works
+from ...errors import InputError
 from .decorrelation import decorrelated
 
 __all__ = ["dHdl", "u_nk", "work_table"]
@@ -30,6 +31,11 @@ def u_nk(windows: Windows, *, decorrelate: bool = False) -> pd.DataFrame:
     A table with the index (``time``, ``fep-lambda``), the coupling that a draw comes from, and one
     column per coupling at which its energy is known. ``time`` counts draws, those of one chain
     after another. ``attrs`` hold "temperature" (K) and "energy_unit" ("kT").
+
+    Raises
+    ------
+    InputError
+        If they are no windows.
 
     Examples
     --------
@@ -56,6 +62,11 @@ def dHdl(windows: Windows, *, decorrelate: bool = False) -> pd.DataFrame:  # noq
     Returns
     -------
     A table with the index of `u_nk` and the column ``fep``.
+
+    Raises
+    ------
+    InputError
+        If they are no windows.
     """
     masks = _masks(windows, decorrelate)
     rows = [windows.slopes[k][mask] for k, mask in enumerate(masks)]
@@ -76,6 +87,11 @@ def work_table(works: Works) -> pd.DataFrame:
     (eV, of the protocol in its own direction) and ``reduced_work`` (in k_BT); ``attrs`` hold
     "temperature" (K), "energy_unit" ("eV"), "n_steps", "schedule" and "label".
 
+    Raises
+    ------
+    InputError
+        If they are no works.
+
     Examples
     --------
     >>> import numpy as np
@@ -84,6 +100,9 @@ def work_table(works: Works) -> pd.DataFrame:
     >>> table.groupby("direction")["work"].mean().round(2).to_dict()
     {'forward': 0.25, 'reverse': -0.2}
     """
+    if not isinstance(works, Works):
+        kind = type(works).__name__
+        raise InputError(f"works are {kind}; give the Works that Switching.run returned")
     parts = []
     for direction in ("forward", "reverse"):
         values = getattr(works, direction)
@@ -110,6 +129,9 @@ def work_table(works: Works) -> pd.DataFrame:
 
 
 def _masks(windows: Windows, decorrelate: bool) -> list[np.ndarray]:
+    if not isinstance(windows, Windows):
+        kind = type(windows).__name__
+        raise InputError(f"windows are {kind}; give the Windows that WindowSampling.run returned")
     if decorrelate:
         return [one.mask for one in decorrelated(windows)]
     return [np.ones((windows.n_chains, windows.n_draws), dtype=bool)] * windows.n_windows
